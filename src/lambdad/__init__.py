@@ -1,0 +1,3 @@
+"""AWS Lambda as a daemon on your own machines."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,107 @@
+"""Names of functions in every form that the API takes, parsed once.
+
+https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html (FunctionName): a name, a partial ARN or a full ARN, each
+with or without a qualifier.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from lambdad.domain.errors import (
+    AccessDeniedException,
+    InvalidParameterValueException,
+    ResourceNotFoundException,
+    ValidationException,
+)
+from lambdad.domain.quotas import FUNCTION_NAME_CHARACTERS
+
+LATEST = "$LATEST"
+
+_NAME = re.compile(
+    r"(?:arn:(?P<partition>aws[a-zA-Z-]*):lambda:)?"
+    r"(?:(?P<region>(?:eusc-)?[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d):)?"
+    r"(?:(?P<account>\d{12}):)?"
+    r"(?:(?P<marker>function):)?"
+    r"(?P<name>[a-zA-Z0-9-_]+)"
+    r"(?::(?P<qualifier>\$LATEST|[a-zA-Z0-9-_]+))?"
+)
+_VERSION = re.compile(r"\$LATEST|[0-9]+")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FunctionKey:
+    """One function: names are unique in an account and region."""
+
+    account_id: str
+    region: str
+    name: str
+
+    @property
+    def arn(self) -> str:
+        return f"arn:aws:lambda:{self.region}:{self.account_id}:function:{self.name}"
+
+    def qualified_arn(self, qualifier: str) -> str:
+        return f"{self.arn}:{qualifier}"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionReference:
+    """What a caller named: a function, and perhaps a version or alias of it."""
+
+    key: FunctionKey
+    qualifier: str | None
+
+    @property
+    def arn(self) -> str:
+        """The ARN in the form in which it was asked for, as the service's messages name it."""
+        return self.key.qualified_arn(self.qualifier) if self.qualifier else self.key.arn
+
+    def not_found(self) -> ResourceNotFoundException:
+        return ResourceNotFoundException(f"Function not found: {self.arn}")
+
+
+def is_version(qualifier: str) -> bool:
+    """Whether a qualifier names a version (`$LATEST` or a number) rather than an alias."""
+    return _VERSION.fullmatch(qualifier) is not None
+
+
+def parse_function_name(
+    text: str, account_id: str, region: str, qualifier: str | None = None, *, action: str = "InvokeFunction"
+) -> FunctionReference:
+    """Read a FunctionName as sent by a caller of `account_id` in `region`, with the `Qualifier` sent beside it.
+
+    Raises ValidationException for what is not a name, InvalidParameterValueException when the qualifier in the name
+    contradicts the other one, ResourceNotFoundException for another region and AccessDeniedException for another
+    account.
+    """
+    match = _NAME.fullmatch(text)
+    if match is None:
+        raise ValidationException(
+            f"1 validation error detected: Value '{text}' at 'functionName' failed to satisfy constraint: "
+            "Member must satisfy regular expression pattern: (arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|"
+            "(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?"
+        )
+    name = match["name"]
+    if len(name) > FUNCTION_NAME_CHARACTERS:
+        raise ValidationException(
+            f"1 validation error detected: Value '{name}' at 'functionName' failed to satisfy constraint: "
+            f"Member must have length less than or equal to {FUNCTION_NAME_CHARACTERS}"
+        )
+    named = match["qualifier"]
+    if named and qualifier and named != qualifier:
+        raise InvalidParameterValueException(
+            "The derived qualifier from the function name does not match the specified qualifier."
+        )
+    if match["region"] and match["region"] != region:
+        raise ResourceNotFoundException(
+            f"Functions from '{match['region']}' are not reachable in this region ('{region}')"
+        )
+    reference = FunctionReference(FunctionKey(match["account"] or account_id, region, name), named or qualifier or None)
+    if reference.key.account_id != account_id:
+        raise AccessDeniedException(
+            f"User: arn:aws:iam::{account_id}:root is not authorized to perform: lambda:{action} on resource: "
+            f"{reference.arn} because no resource-based policy allows the lambda:{action} action"
+        )
+    return reference

@@ -1,0 +1,121 @@
+"""The records of functions, versions and aliases. They are frozen: a change is a new record in the store."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from lambdad.domain import quotas
+from lambdad.domain.arns import LATEST, FunctionKey
+
+
+@dataclass(frozen=True, slots=True)
+class LoggingConfig:
+    """Where a function logs, and in what form. Levels apply to the JSON format only."""
+
+    log_group: str
+    log_format: str = "Text"
+    application_log_level: str | None = None
+    system_log_level: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionVersion:
+    """The code and configuration of one version: `$LATEST`, which changes, or a published one, which does not.
+
+    `code_sha256` is the hex digest that names the package in the blob store; the API shows it in base64.
+    """
+
+    key: FunctionKey
+    version: str
+    role: str
+    runtime: str
+    handler: str
+    code_sha256: str
+    code_size: int
+    logging: LoggingConfig
+    revision_id: str
+    last_modified: str
+    description: str = ""
+    timeout_s: int = quotas.TIMEOUT_S_DEFAULT
+    memory_mb: int = quotas.MEMORY_MB_MIN
+    ephemeral_storage_mb: int = quotas.EPHEMERAL_STORAGE_MB_MIN
+    environment: Mapping[str, str] = field(default_factory=dict)
+    tracing_mode: str = "PassThrough"
+    architecture: str = "x86_64"
+
+    @property
+    def arn(self) -> str:
+        """The qualified ARN, as a function sees it for a version; `$LATEST` is shown unqualified by the API."""
+        return self.key.qualified_arn(self.version)
+
+    def same_content(self, other: FunctionVersion) -> bool:
+        """Whether publishing this would only repeat `other`: the same code and the same configuration.
+
+        https://docs.aws.amazon.com/lambda/latest/api/API_PublishVersion.html
+        """
+        return (
+            replace(
+                self,
+                version=other.version,
+                revision_id=other.revision_id,
+                last_modified=other.last_modified,
+                description=other.description,
+            )
+            == other
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A pointer to a version, and perhaps to a second one that takes `additional_weight` of the traffic."""
+
+    key: FunctionKey
+    name: str
+    function_version: str
+    description: str
+    revision_id: str
+    additional_version: str | None = None
+    additional_weight: float = 0.0
+
+    @property
+    def arn(self) -> str:
+        return self.key.qualified_arn(self.name)
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        if self.additional_version is None:
+            return (self.function_version,)
+        return (self.function_version, self.additional_version)
+
+    def version_for(self, draw: float) -> str:
+        """The version that a request takes, for a number drawn evenly from [0, 1)."""
+        if self.additional_version is not None and draw < self.additional_weight:
+            return self.additional_version
+        return self.function_version
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """What belongs to a function as a whole. `reserved_concurrency`: 0 throttles everything, None reserves nothing."""
+
+    key: FunctionKey
+    tags: Mapping[str, str] = field(default_factory=dict)
+    next_version: int = 1
+    reserved_concurrency: int | None = None
+
+
+def new_revision_id() -> str:
+    return str(uuid.uuid4())
+
+
+def timestamp(seconds: float) -> str:
+    """A time as Lambda writes `LastModified`: `2026-11-21T03:54:24.123+0000`."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}+0000"
+
+
+def is_latest(version: FunctionVersion) -> bool:
+    return version.version == LATEST

@@ -1,0 +1,93 @@
+"""One invocation: what goes in, what comes out, and the errors that the platform itself answers with."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+
+from lambdad.domain import quotas
+
+
+@dataclass(slots=True)
+class Invocation:
+    """An event for a function. `payload` passes through unparsed."""
+
+    request_id: str
+    invoked_arn: str
+    payload: bytes
+    trace_header: str
+    client_context: str | None = None
+    tail_log: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a runtime process ended: a code, or the signal that killed it."""
+
+    code: int | None = None
+    signal: str | None = None
+
+    def __str__(self) -> str:
+        return f"signal: {self.signal}" if self.signal else f"exit status {self.code}"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How an invocation ended. `error_type` is None for success; `log_tail` is filled when it was asked for."""
+
+    payload: bytes
+    error_type: str | None = None
+    content_type: str = "application/json"
+    log_tail: bytes = b""
+
+    @property
+    def failed(self) -> bool:
+        return self.error_type is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformError:
+    """An error that the platform reports in the function's place.
+
+    The types and messages are those that Lambda returns; see "Troubleshoot invocation issues" in its developer guide.
+    """
+
+    error_type: str
+    message: str
+    extra: dict[str, object] = field(default_factory=dict)
+
+    def outcome(self) -> Outcome:
+        body = {"errorType": self.error_type, "errorMessage": self.message, **self.extra}
+        return Outcome(json.dumps(body, separators=(",", ":")).encode(), self.error_type)
+
+
+def timed_out(request_id: str, timeout_s: float) -> PlatformError:
+    return PlatformError(
+        "Sandbox.Timedout", f"RequestId: {request_id} Error: Task timed out after {timeout_s:.2f} seconds"
+    )
+
+
+def exited(request_id: str, status: ExitStatus) -> PlatformError:
+    """The runtime's process ended before it answered."""
+    reason = "Runtime exited without providing a reason"
+    if status.code != 0:
+        reason = f"Runtime exited with error: {status}"
+    return PlatformError("Runtime.ExitError", f"RequestId: {request_id} Error: {reason}")
+
+
+def invalid_entrypoint(request_id: str, detail: str) -> PlatformError:
+    """The runtime could not be started at all, as when a custom runtime has no executable `bootstrap`."""
+    return PlatformError("Runtime.InvalidEntrypoint", f"RequestId: {request_id} Error: {detail}")
+
+
+def response_too_large() -> PlatformError:
+    return PlatformError(
+        "Function.ResponseSizeTooLarge",
+        f"Response payload size exceeded maximum allowed payload size ({quotas.RESPONSE_BYTES} bytes).",
+    )
+
+
+def billed_ms(duration_ms: float) -> int:
+    """Billed time: rounded up to the millisecond (https://aws.amazon.com/lambda/pricing/)."""
+    return math.ceil(duration_ms)

@@ -1,0 +1,42 @@
+"""The limits of AWS Lambda, as the seeds and AWS's "Lambda quotas" page give them.
+
+https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+Where the service model allows more than the documented quota (memory, timeout, /tmp), the quota here rules.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MEMORY_MB_MIN: Final = 128
+MEMORY_MB_MAX: Final = 10_240
+TIMEOUT_S_MIN: Final = 1
+TIMEOUT_S_MAX: Final = 900
+TIMEOUT_S_DEFAULT: Final = 3
+EPHEMERAL_STORAGE_MB_MIN: Final = 512
+EPHEMERAL_STORAGE_MB_MAX: Final = 10_240
+ENVIRONMENT_BYTES: Final = 4 * 1024
+LAYERS: Final = 5
+TAGS: Final = 50
+FUNCTION_NAME_CHARACTERS: Final = 64
+
+ZIPPED_BYTES: Final = 50 * 1024 * 1024
+UNZIPPED_BYTES: Final = 250 * 1024 * 1024
+CODE_STORAGE_BYTES: Final = 75 * 1024 * 1024 * 1024
+
+REQUEST_BYTES: Final = 6 * 1024 * 1024
+# The service lets a response be a little larger than a request: this number is in its own error message.
+RESPONSE_BYTES: Final = 6 * 1024 * 1024 + 100
+STREAMED_RESPONSE_BYTES: Final = 20 * 1024 * 1024
+CLIENT_CONTEXT_BYTES: Final = 3583
+LOG_TAIL_BYTES: Final = 4 * 1024
+
+# A request that carries a package: 50 MB in base64, and the fields around it. The service names these numbers.
+CREATE_FUNCTION_REQUEST_BYTES: Final = 70_167_211
+UPDATE_FUNCTION_CODE_REQUEST_BYTES: Final = 69_905_067
+
+CONCURRENT_EXECUTIONS: Final = 1000
+UNRESERVED_CONCURRENT_EXECUTIONS_MIN: Final = 100
+
+INIT_TIMEOUT_MS: Final = 10_000
+LIST_PAGE: Final = 50

@@ -1,0 +1,1 @@
+"""What clients and runtimes talk to: HTTP, the AWS protocols, the operations."""

@@ -1,0 +1,320 @@
+"""An HTTP/1.1 server on asyncio and httptools: keep-alive, pipelining, chunked bodies, 100-continue, back-pressure.
+
+Own code because it is on the invoke path; see docs/adr/0001-http-server.md for what was measured. A connection that is
+slow, silent or broken costs its own memory and nothing else: bodies are held back when nobody reads them, and a sweep
+closes connections that take too long over a request's head.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from http import HTTPStatus
+from typing import Final
+
+import httptools
+
+from lambdad.ingress.messages import Body, BodyTooLarge, ClientGone, Request, Response
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+HEAD_BYTES: Final = 64 * 1024
+HEAD_SECONDS: Final = 30.0
+IDLE_SECONDS: Final = 300.0
+PIPELINED_REQUESTS: Final = 16
+# Below this, head and body go out as one buffer; above, copying would cost more than a second buffer.
+JOIN_BYTES: Final = 64 * 1024
+# An answer may come before the request's body was read; so much more of it is swallowed to keep the connection.
+DISCARD_BYTES: Final = 256 * 1024 * 1024
+
+STATUS_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
+}
+_LINE_BREAK: Final = re.compile(rb"[\r\n\0]+")
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def encode_head(response: Response, *, keep_alive: bool) -> bytes:
+    """The status line and headers; the framing header follows from the body."""
+    lines = [STATUS_LINES[response.status]]
+    for name, value in response.headers:
+        # A function chooses some header values: a line break in one must not become a header of its own.
+        lines.append(
+            b"%b: %b\r\n" % (name.encode("latin-1"), _LINE_BREAK.sub(b" ", value.encode("latin-1", "replace")))
+        )
+    if not isinstance(response.body, bytes):
+        lines.append(b"Transfer-Encoding: chunked\r\n")
+    elif response.status != HTTPStatus.NO_CONTENT:
+        lines.append(b"Content-Length: %d\r\n" % len(response.body))
+    if not keep_alive:
+        lines.append(b"Connection: close\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+class HttpServer:
+    """The connections of one listener, and what they answer with."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        self.connections: set[HttpConnection] = set()
+        self.stopping = False
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def listen(self, host: str, port: int) -> tuple[str, int]:
+        """Accept connections; returns the address that was bound. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(lambda: HttpConnection(self), host, port, backlog=2048)
+        self._sweep()
+        address = self._listener.sockets[0].getsockname()
+        return address[0], address[1]
+
+    async def stop(self, seconds: float) -> None:
+        """Accept nothing more, let answers that are under way finish for so long, then close."""
+        self.stopping = True
+        if self._listener is not None:
+            self._listener.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in list(self.connections):
+            connection.close_when_idle()
+        busy = [connection.task for connection in self.connections if connection.task is not None]
+        if busy:
+            await asyncio.wait(busy, timeout=seconds)
+        for connection in list(self.connections):
+            connection.abort()
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in list(self.connections):
+            connection.close_if_overdue(now)
+        self._sweeper = loop.call_later(5.0, self._sweep)
+
+
+class HttpConnection(asyncio.Protocol):
+    """One client's connection. Requests are answered one at a time, in the order in which they came."""
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._parser = httptools.HttpRequestParser(self)
+        self._target = b""
+        self._headers: dict[str, str] = {}
+        self._head_bytes = 0
+        self._in_head = True
+        self._body: Body | None = None
+        self._queue: deque[Request] = deque()
+        self._writable: asyncio.Event | None = None
+        self._since = self._loop.time()
+        self._reading = True
+        self._gone = False
+        self.task: asyncio.Task[None] | None = None
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone = True
+        self._server.connections.discard(self)
+        if self._body is not None:
+            self._body.break_off()
+        for request in self._queue:
+            request.body.break_off()
+        if self._writable is not None:
+            self._writable.set()
+
+    def data_received(self, data: bytes) -> None:
+        if self._gone:
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # Java offers h2c with its first request. An offer is ignored, and HTTP/1.1 goes on (RFC 9110, 7.8).
+            self._parser = httptools.HttpRequestParser(self)
+            self.data_received(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(HTTPStatus.BAD_REQUEST, "Bad Request")
+        else:
+            if self._in_head and self._head_bytes > HEAD_BYTES:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "Request header fields too large")
+
+    def pause_writing(self) -> None:
+        self._writable = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
+
+    # httptools callbacks
+
+    def on_message_begin(self) -> None:
+        self._target = b""
+        self._headers = {}
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        key = name.decode("latin-1").lower()
+        text = value.decode("latin-1")
+        self._headers[key] = f"{self._headers[key]},{text}" if key in self._headers else text
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        expects = self._headers.get("expect", "").lower() == "100-continue"
+        body = self._body = Body(self._send_continue if expects else _nothing, self._hold)
+        request = Request(
+            self._parser.get_method().decode("ascii"),
+            self._target.decode("latin-1"),
+            self._headers,
+            body,
+            self._parser.should_keep_alive(),
+        )
+        self._queue.append(request)
+        if self.task is None:
+            self.task = self._loop.create_task(self._answer_all())
+        elif len(self._queue) >= PIPELINED_REQUESTS:
+            self._pause_reading()
+
+    def on_body(self, chunk: bytes) -> None:
+        if self._body is not None:
+            self._body.feed(chunk)
+
+    def on_message_complete(self) -> None:
+        if self._body is not None:
+            self._body.finish()
+        self._in_head = True
+        self._head_bytes = 0
+        self._since = self._loop.time()
+
+    # answering
+
+    async def _answer_all(self) -> None:
+        """Answer what is queued, then end; the next request starts this anew."""
+        try:
+            while self._queue and not self._gone:
+                request = self._queue.popleft()
+                self._resume_reading()
+                response = await self._server.handler(request)
+                if self._gone:
+                    return
+                keep_alive = request.keep_alive and not self._server.stopping
+                await self._send(response, keep_alive, head_only=request.method == "HEAD")
+                if not request.body.complete:
+                    keep_alive = await self._swallow(request) and keep_alive
+                if not keep_alive:
+                    self._transport.close()
+                    return
+        except ClientGone:
+            self._transport.abort()
+        finally:
+            self.task = None
+            self._since = self._loop.time()
+
+    async def _send(self, response: Response, keep_alive: bool, *, head_only: bool) -> None:
+        head = encode_head(response, keep_alive=keep_alive)
+        body = response.body
+        if isinstance(body, bytes):
+            if head_only or not body:
+                self._transport.write(head)
+            elif len(body) <= JOIN_BYTES:
+                self._transport.write(head + body)
+            else:
+                self._transport.writelines((head, body))
+            return
+        self._transport.write(head)
+        await self._send_chunks(body)
+
+    async def _send_chunks(self, body: AsyncGenerator[bytes, None]) -> None:
+        """Each part as soon as it is there. A body that fails half way ends the connection, as HTTP/1.1 tells it."""
+        async with aclosing(body) as chunks:
+            try:
+                async for chunk in chunks:
+                    if chunk:
+                        self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                    if self._writable is not None:
+                        await self._writable.wait()
+                    if self._gone:
+                        raise ClientGone
+            except ClientGone:
+                raise
+            except Exception as error:  # whatever a body raises, the head is out: the truth is a cut connection
+                logger.exception("a streamed body failed")
+                raise ClientGone from error
+        self._transport.write(b"0\r\n\r\n")
+
+    async def _swallow(self, request: Request) -> bool:
+        if request.headers.get("expect", "").lower() == "100-continue":
+            return False
+        try:
+            return await request.body.discard(DISCARD_BYTES)
+        except BodyTooLarge:
+            return False
+
+    def _refuse(self, status: HTTPStatus, message: str) -> None:
+        """Answer what cannot be parsed, and hang up."""
+        if self.task is None:
+            body = b'{"message":"%b"}' % message.encode()
+            response = Response(status, [("Content-Type", "application/json")], body)
+            self._transport.write(encode_head(response, keep_alive=False) + body)
+        if self._body is not None and not self._body.complete:
+            self._body.break_off()
+        self._transport.close()
+        self._gone = True
+
+    # flow
+
+    def _send_continue(self) -> None:
+        if not self._gone:
+            self._transport.write(_CONTINUE)
+
+    def _hold(self, hold: bool) -> None:
+        if hold:
+            self._pause_reading()
+        else:
+            self._resume_reading()
+
+    def _pause_reading(self) -> None:
+        if self._reading and not self._gone:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._reading and not self._gone:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def close_if_overdue(self, now: float) -> None:
+        """Close a connection that has been sending a head, or nothing, for too long."""
+        if self.task is not None:
+            return
+        allowed = HEAD_SECONDS if self._head_bytes else IDLE_SECONDS
+        if now - self._since > allowed:
+            self._transport.close()
+
+    def close_when_idle(self) -> None:
+        if self.task is None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+
+def _nothing() -> None:
+    """For requests that do not wait for a 100."""

@@ -1,0 +1,130 @@
+"""An HTTP request and a response, as the ingress passes them around."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+
+from lambdad.domain.errors import LambdadError
+
+
+class ClientGone(LambdadError):
+    """The client closed the connection before the request was complete or the answer was sent."""
+
+
+class BodyTooLarge(LambdadError):
+    """A request's body is larger than the reader allows."""
+
+
+class Body:
+    """A request's body as it arrives. It is held back (`hold`) while more than `high_water` bytes wait to be read."""
+
+    high_water = 1024 * 1024
+
+    def __init__(self, wanted: Callable[[], None], hold: Callable[[bool], None]) -> None:
+        self._wanted = wanted
+        self._hold = hold
+        self._chunks: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._reader: asyncio.Future[None] | None = None
+        self._broken = False
+        self.complete = False
+
+    def feed(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self._waiting_bytes += len(chunk)
+        if self._waiting_bytes > self.high_water:
+            self._hold(True)
+        self._wake()
+
+    def finish(self) -> None:
+        self.complete = True
+        self._wake()
+
+    def break_off(self) -> None:
+        """The client went away."""
+        self._broken = True
+        self._wake()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The parts of the body in order. Raises ClientGone when it breaks off."""
+        self._wanted()
+        while True:
+            while self._chunks:
+                chunk = self._chunks.popleft()
+                self._waiting_bytes -= len(chunk)
+                if self._waiting_bytes <= self.high_water:
+                    self._hold(False)
+                yield chunk
+            if self.complete:
+                return
+            await self._more()
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises BodyTooLarge beyond `limit` bytes, and ClientGone when it breaks off."""
+        if self.complete and len(self._chunks) <= 1:
+            chunk = self._chunks.popleft() if self._chunks else b""
+            self._waiting_bytes = 0
+            if len(chunk) > limit:
+                raise BodyTooLarge
+            return chunk
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in self.chunks():
+            size += len(chunk)
+            if size > limit:
+                raise BodyTooLarge
+            parts.append(chunk)
+        return b"".join(parts)
+
+    async def discard(self, limit: int) -> bool:
+        """Read on and forget, so that a client that is still sending gets to read its answer; False beyond `limit`."""
+        size = 0
+        async for chunk in self.chunks():
+            size += len(chunk)
+            if size > limit:
+                return False
+        return True
+
+    async def _more(self) -> None:
+        if self._broken:
+            raise ClientGone
+        self._reader = asyncio.get_running_loop().create_future()
+        try:
+            await self._reader
+        finally:
+            self._reader = None
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+
+class Request:
+    """A request's head, with its body still on the way. `path` and `query` are as sent; header names are lower case."""
+
+    __slots__ = ("body", "headers", "keep_alive", "method", "path", "query")
+
+    def __init__(self, method: str, target: str, headers: Mapping[str, str], body: Body, keep_alive: bool) -> None:
+        self.method = method
+        self.path, _, self.query = target.partition("?")
+        self.headers = headers
+        self.body = body
+        self.keep_alive = keep_alive
+
+
+class Response:
+    """An answer. A body that is a generator is sent chunk by chunk, each as soon as it is there."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self,
+        status: int,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes | AsyncGenerator[bytes, None] = b"",
+    ) -> None:
+        self.status = status
+        self.headers = list(headers)
+        self.body = body

@@ -1,0 +1,290 @@
+"""The Runtime API: what a runtime inside an environment calls.
+
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+
+Each environment has a listener of its own, so a call needs no name to say whose it is. On the invoke path: one write per
+event, and no tasks. A runtime that sends its answer and its next request together says so with the header
+`Lambda-Runtime-Acknowledge: with-next`; the answer's 202 then goes out with the next event. Errors go out at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import socket
+from typing import Final
+
+import httptools
+
+from lambdad.domain import quotas
+from lambdad.domain.errors import IllegalTransition, LambdadError
+from lambdad.domain.invocations import Outcome
+from lambdad.services.environment import Environment, ResponseChunks, Running, StaleRequest
+
+PREFIX: Final = "/2018-06-01/runtime/"
+_NEXT: Final = "GET", PREFIX + "invocation/next"
+_INIT_ERROR: Final = "POST", PREFIX + "init/error"
+_INVOCATION: Final = PREFIX + "invocation/"
+
+_ACCEPTED_BODY: Final = b'{"status":"OK"}\n'
+_ACCEPTED: Final = b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(_ACCEPTED_BODY),
+    _ACCEPTED_BODY,
+)
+_JOIN_BYTES: Final = 64 * 1024
+_REASONS: Final = {
+    400: b"Bad Request",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    413: b"Payload Too Large",
+}
+
+
+class ResponseTooLarge(LambdadError):
+    """The runtime's answer exceeds the payload limit."""
+
+
+class RuntimeListener:
+    """The Runtime API of one environment, on a port of its own."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._connections: set[RuntimeConnection] = set()
+        self._server: asyncio.Server | None = None
+        self.address = ""
+
+    async def open(self) -> None:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.bind(("127.0.0.1", 0))
+        host, port = listener.getsockname()
+        self.address = f"{host}:{port}"
+        self._server = await asyncio.get_running_loop().create_server(self._connection, sock=listener, backlog=64)
+
+    def _connection(self) -> RuntimeConnection:
+        return RuntimeConnection(self._environment, self._connections)
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.close()
+
+
+class _Call:
+    """A request of the runtime, while it arrives."""
+
+    __slots__ = ("acknowledge_late", "chunks", "headers", "method", "parts", "path", "refused", "request_id", "size")
+
+    def __init__(self, method: str, path: str, headers: dict[str, str]) -> None:
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.chunks: ResponseChunks | None = None
+        self.refused = False
+        self.request_id = ""
+        self.acknowledge_late = headers.get("lambda-runtime-acknowledge") == "with-next"
+
+
+class RuntimeConnection(asyncio.Protocol):
+    """One connection of a runtime; httptools calls the `on_` methods."""
+
+    def __init__(self, environment: Environment, connections: set[RuntimeConnection]) -> None:
+        self._environment = environment
+        self._connections = connections
+        self._transport: asyncio.Transport
+        self._parser = httptools.HttpRequestParser(self)
+        self._target = b""
+        self._headers: dict[str, str] = {}
+        self._call: _Call
+        self._withheld = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        self._environment.lost_runtime(self._send_event)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._transport.close()
+
+    def on_message_begin(self) -> None:
+        self._target = b""
+        self._headers = {}
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        call = _Call(self._parser.get_method().decode("ascii"), self._target.decode("latin-1"), self._headers)
+        self._call = call
+        if call.headers.get("expect", "").lower() == "100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if (
+            call.headers.get("lambda-runtime-function-response-mode", "").lower() == "streaming"
+            and call.method == "POST"
+            and call.path.endswith("/response")
+        ):
+            self._begin_stream(call)
+
+    def on_body(self, chunk: bytes) -> None:
+        call = self._call
+        call.size += len(chunk)
+        if call.refused:
+            return
+        if call.chunks is not None:
+            call.chunks.put(chunk)
+        elif call.size <= quotas.RESPONSE_BYTES:
+            call.parts.append(chunk)
+        else:
+            call.parts.clear()
+
+    def on_message_complete(self) -> None:
+        call = self._call
+        if call.refused:
+            return
+        try:
+            if (call.method, call.path) == _NEXT:
+                self._environment.next(self._send_event)
+            elif call.chunks is not None:
+                self._end_stream(call)
+            else:
+                self._dispatch(call)
+        except StaleRequest:
+            self._refuse(400, "Invalid request ID", "InvalidRequestID")
+        except ResponseTooLarge:
+            message = f"Exceeded maximum allowed payload size ({quotas.RESPONSE_BYTES} bytes)."
+            self._refuse(413, message, "RequestEntityTooLarge")
+        except IllegalTransition as illegal:
+            self._refuse_transition(illegal)
+
+    def _dispatch(self, call: _Call) -> None:
+        if (call.method, call.path) == _INIT_ERROR:
+            payload = b"".join(call.parts)
+            self._environment.init_failed(payload, _error_type(call.headers, payload))
+            self._accept(call)
+            return
+        request_id, _, what = call.path.removeprefix(_INVOCATION).partition("/")
+        if not call.path.startswith(_INVOCATION) or what not in ("response", "error"):
+            self._refuse(404, "404 page not found", "NotFound")
+        elif call.method != "POST":
+            self._refuse(405, "405 method not allowed", "MethodNotAllowed")
+        elif call.size > quotas.RESPONSE_BYTES:
+            self._environment.reject_response(request_id)
+            raise ResponseTooLarge
+        else:
+            payload = call.parts[0] if len(call.parts) == 1 else b"".join(call.parts)
+            self._accept_late(call)
+            try:
+                if what == "response":
+                    content_type = call.headers.get("content-type", "application/json")
+                    self._environment.respond(request_id, payload, content_type)
+                else:
+                    self._environment.fail(request_id, payload, _error_type(call.headers, payload))
+            except (StaleRequest, IllegalTransition):
+                self._withheld = b""
+                raise
+            self._accept_now(call)
+
+    def _begin_stream(self, call: _Call) -> None:
+        request_id = call.path.removeprefix(_INVOCATION).partition("/")[0]
+        content_type = call.headers.get("content-type", "application/octet-stream")
+        try:
+            call.chunks = self._environment.begin_response(request_id, content_type)
+            call.request_id = request_id
+        except StaleRequest:
+            call.refused = True
+            self._refuse(400, "Invalid request ID", "InvalidRequestID")
+        except IllegalTransition as illegal:
+            call.refused = True
+            self._refuse_transition(illegal)
+
+    def _end_stream(self, call: _Call) -> None:
+        """Trailers, which the parser has added to the headers, say whether the stream broke off."""
+        error = None
+        error_type = call.headers.get("lambda-runtime-function-error-type")
+        if error_type is not None:
+            error = Outcome(_decode_error_body(call.headers.get("lambda-runtime-function-error-body", "")), error_type)
+        self._environment.end_response(call.request_id, error)
+        self._accept(call)
+
+    # Answers
+
+    def _accept(self, call: _Call) -> None:
+        self._accept_late(call)
+        self._accept_now(call)
+
+    def _accept_late(self, call: _Call) -> None:
+        if call.acknowledge_late:
+            self._withheld = _ACCEPTED
+
+    def _accept_now(self, call: _Call) -> None:
+        if not call.acknowledge_late:
+            self._transport.write(_ACCEPTED)
+
+    def _send_event(self, running: Running) -> None:
+        """Answer the outstanding `next` with an event."""
+        invocation = running.invocation
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+            f"Lambda-Runtime-Aws-Request-Id: {invocation.request_id}\r\n"
+            f"Lambda-Runtime-Deadline-Ms: {running.deadline_ms}\r\n"
+            f"Lambda-Runtime-Invoked-Function-Arn: {invocation.invoked_arn}\r\n"
+            f"Lambda-Runtime-Trace-Id: {invocation.trace_header}\r\n"
+        )
+        if invocation.client_context is not None:
+            head += f"Lambda-Runtime-Client-Context: {invocation.client_context}\r\n"
+        head += f"Content-Length: {len(invocation.payload)}\r\n\r\n"
+        start = self._withheld + head.encode("latin-1")
+        self._withheld = b""
+        if len(invocation.payload) <= _JOIN_BYTES:
+            self._transport.write(start + invocation.payload)
+        else:
+            self._transport.writelines((start, invocation.payload))
+
+    def _refuse_transition(self, illegal: IllegalTransition) -> None:
+        message = (
+            f"State transition from {illegal.state} on {illegal.event} failed for runtime. "
+            "Error: State transition is not allowed"
+        )
+        self._refuse(403, message, "InvalidStateTransition")
+
+    def _refuse(self, status: int, message: str, error_type: str) -> None:
+        body = json.dumps({"errorMessage": message, "errorType": error_type}).encode()
+        head = b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        self._transport.write(head % (status, _REASONS[status], len(body)) + body)
+
+
+def _error_type(headers: dict[str, str], payload: bytes) -> str:
+    """The error's type: the header if the runtime sends it, otherwise the body's `errorType`."""
+    named = headers.get("lambda-runtime-function-error-type")
+    if named:
+        return named
+    try:
+        body = json.loads(payload)
+    except ValueError:
+        return "Runtime.Unknown"
+    return str(body.get("errorType", "Runtime.Unknown")) if isinstance(body, dict) else "Runtime.Unknown"
+
+
+def _decode_error_body(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return text.encode("latin-1")

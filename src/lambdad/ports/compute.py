@@ -1,0 +1,44 @@
+"""A compute host: where environments live. Today it is this process; nothing above it assumes so.
+
+Code goes by content hash, payloads as bytes, logs and usage through ports. A remote host has the same face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lambdad.domain.functions import FunctionVersion
+from lambdad.domain.invocations import Invocation, Outcome
+
+
+@dataclass(slots=True)
+class ResponseStream:
+    """An answer that comes in parts. `outcome` is known when `chunks` has ended."""
+
+    content_type: str
+    chunks: AsyncIterator[bytes]
+    outcome: Outcome | None = None
+
+
+class ComputeHost(Protocol):
+    """Runs invocations of function versions."""
+
+    async def prepare(self, version: FunctionVersion) -> None:
+        """Have the code at hand, so that the first invocation need not wait for it. Raises ServiceError."""
+
+    async def invoke(self, version: FunctionVersion, invocation: Invocation) -> Outcome:
+        """Run an invocation to its end. A failing function is an Outcome; raises ServiceError for anything else."""
+
+    async def invoke_stream(self, version: FunctionVersion, invocation: Invocation) -> ResponseStream:
+        """The same, answering as soon as the function has begun to respond."""
+
+    def retire(self, version: FunctionVersion) -> None:
+        """Its configuration or code is no longer current: stop idle environments, and busy ones when they finish."""
+
+    def status(self) -> Mapping[str, Any]:
+        """What the host holds, for people."""
+
+    async def drain(self, seconds: float) -> None:
+        """Let running invocations finish for so long, then stop every environment."""

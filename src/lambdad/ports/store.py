@@ -1,0 +1,76 @@
+"""Where functions, versions and aliases are kept.
+
+A unit of work is a plain function of a `Tables`; the store runs it atomically and answers when its changes are on disk.
+Units of work run one after another, so one that reads and then writes sees nobody else's change in between.
+Nothing here says what kind of database it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from lambdad.domain.arns import FunctionKey
+from lambdad.domain.functions import Alias, Function, FunctionVersion
+
+T = TypeVar("T")
+
+
+class Tables(Protocol):
+    """The records as one unit of work sees them. Lists are ordered by name, versions by number with `$LATEST` first."""
+
+    def function(self, key: FunctionKey) -> Function | None: ...
+
+    def put_function(self, function: Function) -> None: ...
+
+    def delete_function(self, key: FunctionKey) -> None:
+        """Remove a function with its versions and aliases."""
+
+    def functions(self, account_id: str, region: str) -> Sequence[Function]: ...
+
+    def version(self, key: FunctionKey, version: str) -> FunctionVersion | None: ...
+
+    def put_version(self, version: FunctionVersion) -> None: ...
+
+    def delete_version(self, key: FunctionKey, version: str) -> None: ...
+
+    def versions(self, key: FunctionKey, after: int, limit: int) -> Sequence[FunctionVersion]:
+        """Versions of one function whose number is above `after`; `$LATEST` is number 0, so -1 begins with it."""
+
+    def latest_versions(self, account_id: str, region: str, after: str, limit: int) -> Sequence[FunctionVersion]:
+        """`$LATEST` of every function whose name sorts after `after`."""
+
+    def all_versions(
+        self, account_id: str, region: str, after: tuple[str, int], limit: int
+    ) -> Sequence[FunctionVersion]:
+        """Every version of every function after (name, version number)."""
+
+    def alias(self, key: FunctionKey, name: str) -> Alias | None: ...
+
+    def put_alias(self, alias: Alias) -> None: ...
+
+    def delete_alias(self, key: FunctionKey, name: str) -> None: ...
+
+    def aliases(self, key: FunctionKey, after: str, limit: int) -> Sequence[Alias]: ...
+
+    def code_in_use(self) -> set[str]:
+        """The digest of every package that some version refers to."""
+
+    def code_is_used(self, code_sha256: str) -> bool: ...
+
+    def code_bytes(self, account_id: str, region: str) -> int:
+        """The zipped size of all versions together, as the storage quota counts it."""
+
+    def function_count(self, account_id: str, region: str) -> int: ...
+
+
+class Store(Protocol):
+    """Runs units of work."""
+
+    async def write(self, work: Callable[[Tables], T]) -> T:
+        """Run `work`; when this returns, what it changed survives `kill -9`. An exception of `work` undoes it."""
+
+    async def read(self, work: Callable[[Tables], T]) -> T:
+        """Run `work`, which changes nothing, on a consistent view."""
+
+    async def close(self) -> None: ...

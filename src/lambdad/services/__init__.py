@@ -1,0 +1,1 @@
+"""The behaviour: functions, invocations, environments, logs."""

@@ -1,0 +1,448 @@
+"""One execution environment: a sandbox with a runtime in it, from its start to its end, one event at a time.
+
+It is driven from three sides, all on the event loop: the pool assigns invocations, the runtime calls the Runtime API
+(`next`, `response`, `error`, `init_error`), and the sandbox exits. Every step goes through the table in
+`lambdad.domain.lifecycle`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from lambdad.domain import invocations, lifecycle, quotas
+from lambdad.domain.errors import LambdadError
+from lambdad.domain.functions import FunctionVersion
+from lambdad.domain.invocations import ExitStatus, Invocation, Outcome, PlatformError
+from lambdad.domain.lifecycle import Event, State
+from lambdad.domain.platform_logs import PlatformLog, Report
+from lambdad.ports.clock import Clock
+from lambdad.ports.sandbox import Sandbox
+from lambdad.services.output import OutputRecords, Record
+
+READ_BYTES: Final = 64 * 1024
+
+
+class StaleRequest(LambdadError):
+    """The runtime answered a request that is not the one it has."""
+
+
+class LogSink(Protocol):
+    """Where the records of one environment go."""
+
+    def append(self, records: list[Record]) -> None: ...
+
+    @property
+    def full(self) -> bool:
+        """Whether the sink has so much waiting that the function should be held back."""
+
+    async def drained(self) -> None: ...
+
+
+class InitFailed(LambdadError):
+    """The environment did not come to its first `next`. `outcome` is what an invocation of it would answer."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.error_type)
+        self.outcome = outcome
+
+
+@dataclass(slots=True)
+class Usage:
+    """What an environment has used, for REPORT and status."""
+
+    initialized_ms: float | None = None
+    invocations: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """An invocation inside an environment."""
+
+    invocation: Invocation
+    started: float
+    deadline_ms: int
+    done: asyncio.Future[Outcome]
+    timeout: asyncio.TimerHandle | None = None
+    stream: ResponseChunks | None = None
+    first: bool = False
+    log: list[str] = field(default_factory=list)
+
+
+class ResponseChunks:
+    """The parts of a streamed response on their way from the runtime to the caller."""
+
+    def __init__(self) -> None:
+        self.content_type = "application/octet-stream"
+        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.size = 0
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    def begin(self, content_type: str) -> None:
+        self.content_type = content_type
+        if not self.begun.done():
+            self.begun.set_result(None)
+
+    def put(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        self._queue.put_nowait(chunk)
+
+    def end(self) -> None:
+        if not self.begun.done():
+            self.begun.set_result(None)
+        self._queue.put_nowait(None)
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        while (chunk := await self._queue.get()) is not None:
+            yield chunk
+
+
+class Environment:
+    """See the module. `on_idle` is called whenever the environment can take an invocation, `on_end` when it is gone."""
+
+    def __init__(
+        self,
+        version: FunctionVersion,
+        clock: Clock,
+        log: LogSink,
+        log_stream: str,
+        on_idle: Callable[[Environment], None],
+        on_end: Callable[[Environment], None],
+    ) -> None:
+        self.version = version
+        self.log_stream = log_stream
+        self.state = State.STARTING
+        self.retired = False
+        self.idle_since = 0.0
+        self.usage = Usage()
+        self._clock = clock
+        self._log = log
+        self._platform_log = PlatformLog(version.logging)
+        self._on_idle = on_idle
+        self._on_end = on_end
+        self._loop = asyncio.get_running_loop()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._sandbox: Sandbox | None = None
+        self._output = OutputRecords()
+        self._reading = False
+        self._running: Running | None = None
+        self._send: Callable[[Running], None] | None = None
+        self._started = clock.monotonic()
+        self._ending: asyncio.Task[None] | None = None
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+
+    # Starting
+
+    def log_init_start(self, runtime_version: str, runtime_version_arn: str) -> None:
+        self._platform(self._platform_log.init_start(self._clock.time(), runtime_version, runtime_version_arn))
+
+    def attach(self, sandbox: Sandbox) -> None:
+        """The sandbox has been launched: watch what it writes and when it ends."""
+        self._sandbox = sandbox
+        self._loop.add_reader(sandbox.output_fd, self._readable)
+        self._reading = True
+        self._watcher = self._loop.create_task(self._watch(sandbox))
+
+    async def initialize(self) -> None:
+        """Wait for the first `next`. Raises InitFailed after an error, an exit, or ten seconds.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-ib
+        """
+        deadline = self._loop.call_later(quotas.INIT_TIMEOUT_MS / 1000, self._init_timed_out)
+        try:
+            await asyncio.shield(self._ready)
+        except InitFailed:
+            await self.stop()
+            raise
+        finally:
+            deadline.cancel()
+
+    def _init_timed_out(self) -> None:
+        self._fail_init(PlatformError("Sandbox.Timedout", "Initialization timed out").outcome())
+
+    def _fail_init(self, outcome: Outcome) -> None:
+        """An initialization ends badly; within an invocation, that ends with it."""
+        self._drain_output()
+        status = "timeout" if outcome.error_type == "Sandbox.Timedout" else "error"
+        error_type = None if status == "timeout" else outcome.error_type
+        phase = "init" if self._running is None else "invoke"
+        self._platform(
+            self._platform_log.init_report(self._clock.time(), self._since_start_ms(), phase, status, error_type)
+        )
+        if not self._ready.done():
+            self._ready.set_exception(InitFailed(outcome))
+            self._ready.exception()  # an environment that starts within an invocation has nobody waiting for it
+        if self._running is not None:
+            self._finish(outcome)
+            self.begin_stop()
+
+    # Invoking
+
+    def invoke(self, invocation: Invocation, stream: ResponseChunks | None = None) -> asyncio.Future[Outcome]:
+        """Give the environment an event; the future is done when the invocation is.
+
+        An environment that is still starting takes it too: its initialization then counts as part of the invocation.
+        """
+        now = self._clock.monotonic()
+        timeout_s = self.version.timeout_s
+        running = Running(
+            invocation,
+            started=now,
+            deadline_ms=int((self._clock.time() + timeout_s) * 1000),
+            done=self._loop.create_future(),
+            stream=stream,
+            first=self.usage.invocations == 0 and self.state is State.IDLE,
+        )
+        running.timeout = self._loop.call_later(timeout_s, self._timed_out, running)
+        self._running = running
+        self.usage.invocations += 1
+        self._platform(self._platform_log.start(self._clock.time(), invocation.request_id, self.version.version))
+        if self.state is not State.STARTING:
+            self._assign()
+        return running.done
+
+    def _assign(self) -> None:
+        self.state = lifecycle.after(self.state, Event.ASSIGN)
+        if self._send is not None and self._running is not None:
+            send, self._send = self._send, None
+            send(self._running)
+
+    # The Runtime API
+
+    def next(self, send: Callable[[Running], None]) -> None:
+        """The runtime asks for an event; `send` will be called with it. Raises IllegalTransition."""
+        self.state = lifecycle.after(self.state, Event.NEXT)
+        self._send = send
+        if not self._ready.done():
+            self.usage.initialized_ms = self._since_start_ms()
+            self._ready.set_result(None)
+        running = self._running
+        if running is not None and running.done.done():
+            self._forget(running)
+        if self._running is not None:
+            self._assign()
+            return
+        self.idle_since = self._clock.monotonic()
+        if self.retired:
+            self.begin_stop()
+        else:
+            self._on_idle(self)
+
+    def lost_runtime(self, send: Callable[[Running], None]) -> None:
+        """The connection on which `send` would write is gone."""
+        if self._send == send:
+            self._send = None
+
+    def respond(self, request_id: str, payload: bytes, content_type: str) -> None:
+        """The function's answer. Raises StaleRequest or IllegalTransition."""
+        self._answer(request_id, Event.RESPONSE, Outcome(payload, None, content_type))
+
+    def reject_response(self, request_id: str) -> None:
+        """The function's answer was too large. Raises StaleRequest or IllegalTransition."""
+        self._answer(request_id, Event.RESPONSE, invocations.response_too_large().outcome())
+
+    def fail(self, request_id: str, payload: bytes, error_type: str) -> None:
+        """The function's error. Raises StaleRequest or IllegalTransition."""
+        self._answer(request_id, Event.ERROR, Outcome(payload, error_type))
+
+    def begin_response(self, request_id: str, content_type: str) -> ResponseChunks:
+        """The function begins to stream its answer. Raises StaleRequest or IllegalTransition."""
+        running = self._current(request_id)
+        self.state = lifecycle.after(self.state, Event.RESPONSE_BEGINS)
+        if running.stream is None:
+            running.stream = ResponseChunks()
+        running.stream.begin(content_type)
+        return running.stream
+
+    def end_response(self, request_id: str, error: Outcome | None) -> None:
+        """The streamed answer is complete, or broke off with `error`. Raises StaleRequest or IllegalTransition."""
+        running = self._current(request_id)
+        content_type = running.stream.content_type if running.stream else "application/octet-stream"
+        event = Event.RESPONSE if error is None else Event.ERROR
+        self._answer(request_id, event, error or Outcome(b"", None, content_type))
+
+    def init_failed(self, payload: bytes, error_type: str) -> None:
+        """The runtime could not initialize. Raises IllegalTransition."""
+        self.state = lifecycle.after(self.state, Event.INIT_ERROR)
+        self._fail_init(Outcome(payload, error_type))
+
+    def _current(self, request_id: str) -> Running:
+        running = self._running
+        if running is None or running.invocation.request_id != request_id:
+            raise StaleRequest(request_id)
+        return running
+
+    def _answer(self, request_id: str, event: Event, outcome: Outcome) -> None:
+        self._current(request_id)
+        self.state = lifecycle.after(self.state, event)
+        self._finish(outcome)
+
+    # Ends of an invocation
+
+    def _finish(self, outcome: Outcome) -> None:
+        running = self._running
+        if running is None or running.done.done():
+            return
+        duration_ms = (self._clock.monotonic() - running.started) * 1000
+        if outcome.error_type == "Sandbox.Timedout":
+            duration_ms = self.version.timeout_s * 1000.0
+        self._drain_output()
+        self._report(running, outcome, duration_ms)
+        if running.invocation.tail_log:
+            outcome.log_tail = "".join(running.log).encode()[-quotas.LOG_TAIL_BYTES :]
+        if running.stream is not None:
+            running.stream.end()
+        running.done.set_result(outcome)
+        if self.state is not State.ANSWERED:
+            self._forget(running)
+
+    def _forget(self, running: Running) -> None:
+        if running.timeout is not None:
+            running.timeout.cancel()
+        self._running = None
+
+    def _report(self, running: Running, outcome: Outcome, duration_ms: float) -> None:
+        request_id = running.invocation.request_id
+        timed_out = outcome.error_type == "Sandbox.Timedout"
+        init_ms = self.usage.initialized_ms if running.first else None
+        memory_mb = self.version.memory_mb
+        used = self._sandbox.max_memory_bytes() if self._sandbox is not None else 0
+        now = self._clock.time()
+        status = "timeout" if timed_out else "error" if _is_platform_failure(outcome) else "success"
+        report = Report(
+            request_id,
+            duration_ms,
+            invocations.billed_ms(duration_ms + (init_ms or 0.0)),
+            memory_mb,
+            -(-used // (1024 * 1024)),
+            init_ms,
+            status,
+            outcome.error_type if status == "error" else None,
+        )
+        if timed_out:
+            self._platform(self._platform_log.timed_out(now, request_id, duration_ms / 1000))
+        self._platform(self._platform_log.end(request_id))
+        self._platform(self._platform_log.report(now, report))
+
+    def _timed_out(self, running: Running) -> None:
+        if self._running is not running:
+            return
+        if not running.done.done():
+            self._finish(invocations.timed_out(running.invocation.request_id, self.version.timeout_s).outcome())
+        self.begin_stop()
+
+    async def _watch(self, sandbox: Sandbox) -> None:
+        """Wait for the process to end, and answer for it if it owes an answer."""
+        status = await sandbox.wait()
+        self._drain_output()
+        self._exited(status)
+        self._loop.remove_reader(sandbox.output_fd)
+        await sandbox.kill()
+        self._append(self._output.finish(self._now_ms()))
+        self.state = lifecycle.after(self.state, Event.EXIT)
+        self.ended.set_result(None)
+        self._on_end(self)
+
+    def _exited(self, status: ExitStatus) -> None:
+        running = self._running
+        if running is not None and not running.done.done():
+            error = invocations.exited(running.invocation.request_id, status)
+            self._platform(self._platform_log.failed(error.message, error.error_type))
+            self._finish(error.outcome())
+        elif not self._ready.done():
+            error = invocations.exited("", status)
+            self._platform(self._platform_log.failed(error.message, error.error_type))
+            self._fail_init(error.outcome())
+
+    # Stopping
+
+    def begin_stop(self) -> None:
+        """End the environment; what it is running is answered as killed."""
+        if self._ending is None and self.state is not State.DEAD:
+            self.state = lifecycle.after(self.state, Event.STOP)
+            self._ending = self._loop.create_task(self._stop())
+
+    async def stop(self) -> None:
+        """The same, returning when it is gone."""
+        self.begin_stop()
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
+
+    async def _stop(self) -> None:
+        if self._sandbox is None:
+            self.state = lifecycle.after(self.state, Event.EXIT)
+            self.ended.set_result(None)
+            self._on_end(self)
+            return
+        await self._sandbox.kill()
+        await self.ended
+
+    # Logging
+
+    def _readable(self) -> None:
+        assert self._sandbox is not None
+        try:
+            data = os.read(self._sandbox.output_fd, READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            self._loop.remove_reader(self._sandbox.output_fd)
+            return
+        self._append(self._output.feed(data, self._now_ms()))
+        if self._log.full:
+            self._loop.remove_reader(self._sandbox.output_fd)
+            self._reading = False
+            self._resuming = self._loop.create_task(self._resume_reading())
+
+    async def _resume_reading(self) -> None:
+        await self._log.drained()
+        if self._sandbox is not None and not self.ended.done():
+            self._loop.add_reader(self._sandbox.output_fd, self._readable)
+            self._reading = True
+
+    def _drain_output(self) -> None:
+        """Take what is in the pipe now: all that was written before the call that ends an invocation."""
+        if self._sandbox is None:
+            return
+        for _ in range(2):
+            try:
+                data = os.read(self._sandbox.output_fd, READ_BYTES)
+            except BlockingIOError:
+                return
+            if not data:
+                return
+            self._append(self._output.feed(data, self._now_ms()))
+            if len(data) < READ_BYTES:
+                return
+
+    def _append(self, records: list[Record]) -> None:
+        if not records:
+            return
+        self._log.append(records)
+        running = self._running
+        if running is not None and running.invocation.tail_log:
+            running.log += [text for _, text in records[-quotas.LOG_TAIL_BYTES :]]
+
+    def _platform(self, line: str | None) -> None:
+        if line is not None:
+            self._append([(self._now_ms(), line)])
+
+    def _now_ms(self) -> int:
+        return int(self._clock.time() * 1000)
+
+    def _since_start_ms(self) -> float:
+        return (self._clock.monotonic() - self._started) * 1000
+
+
+def _is_platform_failure(outcome: Outcome) -> bool:
+    """Whether REPORT calls it an error: the runtime failed, rather than the function's own code."""
+    return outcome.error_type is not None and outcome.error_type.split(".")[0] in ("Runtime", "Sandbox", "Extension")
+
+
+def new_log_stream(now: str, version: str) -> str:
+    """AWS's name for the log stream of an environment: `2026/11/21/[$LATEST]<32 hex digits>`; `now` is `YYYY/MM/DD`."""
+    return f"{now}/[{version}]{secrets.token_hex(16)}"

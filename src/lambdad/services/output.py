@@ -1,0 +1,91 @@
+"""What a function's processes write, cut into log records.
+
+One pipe carries everything in order: plain text, cut at line ends, and framed records, kept whole. A frame is what the
+runtimes of AWS write to `_LAMBDA_TELEMETRY_LOG_FD`: a four-byte mark 0xa55a00xx, the length, the time in microseconds (all big
+endian) and the message. 0xa5 cannot begin a character in UTF-8, so text is not mistaken for a frame.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Final
+
+Record = tuple[int, str]
+"""Time in milliseconds since the epoch, and the text."""
+
+# CloudWatch Logs takes events of up to 256 KB from Lambda; longer lines are cut.
+RECORD_BYTES: Final = 256 * 1024
+# A frame that claims more than this is not one, or it would hold back everything after it.
+FRAME_BYTES: Final = 16 * 1024 * 1024
+_HEADER: Final = struct.Struct(">IIQ")
+_MARK: Final = re.compile(rb"\xa5\x5a\x00[\x00-\xff]")
+_MARK_BEGINS: Final = b"\xa5\x5a\x00"
+
+
+class OutputRecords:
+    """Cuts a stream of bytes into records."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes, now_ms: int) -> list[Record]:
+        """The records that `data` completes."""
+        buffer = self._rest + data if self._rest else data
+        if _MARK_BEGINS[:1] not in buffer:
+            return self._lines(buffer, now_ms)
+        records: list[Record] = []
+        while (mark := _MARK.search(buffer)) is not None:
+            start = mark.start()
+            if start:
+                records += _cut(buffer[:start], now_ms)
+                buffer = buffer[start:]
+            if len(buffer) < _HEADER.size:
+                self._rest = buffer
+                return records
+            _, length, micros = _HEADER.unpack_from(buffer)
+            if length > FRAME_BYTES:
+                records += _cut(buffer[: len(_MARK_BEGINS)], now_ms)
+                buffer = buffer[len(_MARK_BEGINS) :]
+                continue
+            end = _HEADER.size + length
+            if len(buffer) < end:
+                self._rest = buffer
+                return records
+            records += _pieces(buffer[_HEADER.size : end], micros // 1000 or now_ms)
+            buffer = buffer[end:]
+        return records + self._lines(buffer, now_ms)
+
+    def finish(self, now_ms: int) -> list[Record]:
+        """What is left when nothing more will come: a last line without an end."""
+        rest, self._rest = self._rest, b""
+        if _MARK.match(rest):
+            rest = rest[_HEADER.size :]
+        return _cut(rest, now_ms)
+
+    def _lines(self, buffer: bytes, now_ms: int) -> list[Record]:
+        end = buffer.rfind(b"\n") + 1
+        self._rest = buffer[end:]
+        records = _cut(buffer[:end], now_ms)
+        if len(self._rest) > RECORD_BYTES:
+            records += _cut(self._rest, now_ms)
+            self._rest = b""
+        return records
+
+
+def _cut(text: bytes, now_ms: int) -> list[Record]:
+    """Lines, each with its end."""
+    *lines, last = text.split(b"\n")
+    whole = [line + b"\n" for line in lines]
+    if last:
+        whole.append(last)
+    return [piece for line in whole for piece in _pieces(line, now_ms)]
+
+
+def _pieces(text: bytes, now_ms: int) -> list[Record]:
+    if len(text) <= RECORD_BYTES:
+        return [(now_ms, text.decode("utf-8", "replace"))]
+    return [
+        (now_ms, text[start : start + RECORD_BYTES].decode("utf-8", "replace"))
+        for start in range(0, len(text), RECORD_BYTES)
+    ]

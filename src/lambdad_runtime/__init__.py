@@ -1,0 +1,1 @@
+"""Language bootstraps: the programs that run inside an execution environment and talk to the Runtime API."""
