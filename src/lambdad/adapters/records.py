@@ -11,19 +11,30 @@ import dataclasses
 import enum
 import functools
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from lambdad.domain.arns import LATEST
 from lambdad.domain.errors import LambdadError
 
 R = TypeVar("R")
 Decoder = Callable[[Any], Any]
 
+_PUBLISHED = re.compile(r"[1-9][0-9]{0,17}")
+
 
 class UnreadableRecord(LambdadError):
     """Stored JSON does not describe the record that it should: a value is missing or of another type."""
+
+
+def version_number(version: str) -> int | None:
+    """The place of a version among its function's: 0 for `$LATEST`; None for what no version is called, such as 007."""
+    if version == LATEST:
+        return 0
+    return int(version) if _PUBLISHED.fullmatch(version) else None
 
 
 def encode(record: Any) -> str:
@@ -47,7 +58,8 @@ def decode(cls: type[R], text: str) -> R:
         value = json.loads(text)
     except ValueError as error:
         raise UnreadableRecord(f"{cls.__name__}: {error}") from error
-    record: R = _dataclass(cls)(value)
+    kind: type = cls
+    record: R = _dataclass(kind)(value)
     return record
 
 
@@ -82,7 +94,7 @@ def _dataclass(cls: type) -> Decoder:
             raise UnreadableRecord(f"{cls.__name__}: an object was expected, not {value!r}")
         try:
             return cls(**{name: decoder(value[name]) for name, decoder in decoders.items() if name in value})
-        except TypeError as error:  # what a dataclass raises for a field that has neither a value nor a default
+        except (TypeError, ValueError) as error:  # TypeError: a field has neither a value nor a default
             raise UnreadableRecord(f"{cls.__name__}: {error}") from error
 
     return decode_dataclass

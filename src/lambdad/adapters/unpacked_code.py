@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import tempfile
 from pathlib import Path
 
 from lambdad.adapters.zip_packages import UNFINISHED_SUFFIX, unpack
@@ -48,11 +49,10 @@ class UnpackedCode:
         task = self._unpacking.get(sha256_hex)
         if task is not None:
             await asyncio.wait([task])
-        leaving = self._directory / f".{sha256_hex}{UNFINISHED_SUFFIX}"
-        try:
-            directory.rename(leaving)
-        except FileNotFoundError:
+        if not directory.is_dir():
             return
+        leaving = Path(tempfile.mkdtemp(UNFINISHED_SUFFIX, ".", self._directory))
+        directory.rename(leaving)
         await asyncio.to_thread(shutil.rmtree, leaving, ignore_errors=True)
 
     async def _unpack(self, sha256_hex: str, directory: Path) -> Path:

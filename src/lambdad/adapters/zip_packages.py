@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from lambdad.adapters.file_blobs import sync_directory
 from lambdad.domain import packages
@@ -30,6 +30,7 @@ UNFINISHED_SUFFIX = ".unfinished"
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_Binary = io.BytesIO | io.BufferedReader
 
 _CHUNK_BYTES = 1 << 18
 _MADE_ON_UNIX = (3, 19)  # "version made by": Unix, and macOS
@@ -61,8 +62,9 @@ def inspect(package: bytes | Path, max_unzipped_bytes: int = UNZIPPED_BYTES) -> 
         code_size = file.seek(0, os.SEEK_END)
         with _archive(file, max_unzipped_bytes) as (archive, contents):
             for info, entry in contents:
-                for _ in _content(archive, info, entry):
-                    pass
+                if not entry.is_directory:
+                    for _ in _content(archive, info):
+                        pass
             unzipped_bytes = sum(entry.size_bytes for _, entry in contents)
     return PackageInfo(packages.code_sha256(sha256), code_size, unzipped_bytes)
 
@@ -90,7 +92,7 @@ def unpack(package: bytes | Path, directory: Path, max_unzipped_bytes: int = UNZ
 
 
 @contextmanager
-def _opened(package: bytes | Path) -> Iterator[BinaryIO]:
+def _opened(package: bytes | Path) -> Iterator[_Binary]:
     with io.BytesIO(package) if isinstance(package, bytes) else package.open("rb") as file:
         yield file
 
@@ -99,7 +101,7 @@ _Contents = list[tuple[zipfile.ZipInfo, Entry]]
 
 
 @contextmanager
-def _archive(file: BinaryIO, max_unzipped_bytes: int) -> Iterator[tuple[zipfile.ZipFile, _Contents]]:
+def _archive(file: _Binary, max_unzipped_bytes: int) -> Iterator[tuple[zipfile.ZipFile, _Contents]]:
     """The archive and its table of contents, which has passed every check."""
     if file.seek(0, os.SEEK_END) == 0:
         raise packages.empty()
@@ -119,8 +121,7 @@ def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
     is_encrypted = bool(info.flag_bits & _IS_ENCRYPTED)
     target = None
     if stat.S_ISLNK(mode) and not is_encrypted and info.file_size <= _MAX_TARGET_BYTES:
-        with _reading():
-            target = os.fsdecode(archive.read(info))
+        target = os.fsdecode(b"".join(_content(archive, info)))
     # zipfile cuts `filename` at a NUL; the name as recorded is `orig_filename`.
     return Entry(
         name=info.orig_filename,
@@ -133,12 +134,12 @@ def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
     )
 
 
-def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, entry: Entry) -> Iterator[bytes]:
+def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
     """An entry's bytes: as many as declared, with the checksum declared, or InvalidParameterValueException."""
     with _reading():
         source = archive.open(info)
     with source:
-        remaining_bytes = entry.size_bytes
+        remaining_bytes = info.file_size
         while True:
             with _reading():
                 chunk = source.read(_CHUNK_BYTES)
@@ -172,7 +173,7 @@ def _write(archive: zipfile.ZipFile, contents: _Contents, root: Path) -> None:
     for info, entry in contents:
         if not entry.is_directory and not entry.is_symlink:
             files.append(root.joinpath(*entry.path))
-            _write_file(files[-1], entry.permissions, _content(archive, info, entry))
+            _write_file(files[-1], entry.permissions, _content(archive, info))
     # Links come last, so that nothing is ever written through one.
     for _, entry in contents:
         if entry.is_symlink:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +27,7 @@ _DIGITS: Final = frozenset(string.digits)
 _OPERATORS: Final = frozenset("^$?[]{}|\\*+.")
 _REPEATS_MAX: Final = 1000
 _UNITS_MAX: Final = 4000
-_RE_STEPS_MAX: Final = 300_000  # what Python's re may take at worst on one message: about 3 ms
+_RE_STEPS_MAX: Final = 1_100_000  # what Python's re may take at worst on one message: some milliseconds
 _STATES_MAX: Final = 500
 _NOT_ASCII: Final = "\x80"  # stands for every character that no expression can name
 
@@ -215,14 +216,8 @@ class FilterRegex:
 
     def __init__(self, text: str) -> None:
         alternatives = [_trim(pieces) for pieces in _Parser(text).alternatives()]
-        self._spans = [
-            [
-                None if piece.most is None else piece.most - piece.least + 1
-                for piece in pieces
-                if piece.most != piece.least
-            ]
-            for pieces in alternatives
-        ]
+        self._repeats = max((piece.least for pieces in alternatives for piece in pieces), default=1) or 1
+        self._spans = [[_span(piece) for piece in pieces if piece.most != piece.least] for pieces in alternatives]
         self._re = re.compile("|".join("".join(map(_source, pieces)) for pieces in alternatives))
         self._automaton = _Automaton(alternatives)
 
@@ -235,13 +230,18 @@ class FilterRegex:
         """How many positions a backtracking search may try, up to the bound that matters."""
         total = 0
         for spans in self._spans:
-            steps = length + 1
+            steps = (length + 1) * self._repeats
             for span in spans:
-                steps *= length + 1 if span is None else min(span, length + 1)
+                steps *= min(span or length, length) + 1
                 if steps > _RE_STEPS_MAX:
                     return steps
             total += steps
         return total
+
+
+def _span(piece: _Piece) -> int | None:
+    """How many lengths a piece may have, less one; None when there is no bound."""
+    return None if piece.most is None else piece.most - piece.least
 
 
 def _source(piece: _Piece) -> str:
@@ -322,9 +322,7 @@ class _Automaton:
             if isinstance(what := self._units[index].what, _Characters) and character in what
         }
 
-    def _reach(
-        self, indexes: frozenset[int] | set[int] | list[int], *, start: bool = False, end: bool = False
-    ) -> frozenset[int]:
+    def _reach(self, indexes: Iterable[int], *, start: bool = False, end: bool = False) -> frozenset[int]:
         """Every position that is reached from these without reading a character."""
         reached: set[int] = set()
         waiting = list(indexes)

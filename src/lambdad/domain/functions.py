@@ -45,6 +45,8 @@ class FunctionVersion:
     environment: Mapping[str, str] = field(default_factory=dict)
     tracing_mode: str = "PassThrough"
     architecture: str = "x86_64"
+    runtime_version: str = ""
+    """The interpreter that runs it, such as `python:3.11.7`; empty for a custom runtime."""
 
     @property
     def arn(self) -> str:
@@ -62,6 +64,7 @@ class FunctionVersion:
                 version=other.version,
                 revision_id=other.revision_id,
                 last_modified=other.last_modified,
+                runtime_version=other.runtime_version,
                 description=other.description,
             )
             == other
@@ -115,6 +118,11 @@ def timestamp(seconds: float) -> str:
     """A time as Lambda writes `LastModified`: `2026-11-21T03:54:24.123+0000`."""
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}+0000"
+
+
+def runtime_version_arn(region: str, runtime_version: str) -> str:
+    """An ARN of the form that AWS gives to runtime versions, naming the interpreter that really runs."""
+    return f"arn:aws:lambda:{region}::runtime:{runtime_version.replace(':', '-')}"
 
 
 def is_latest(version: FunctionVersion) -> bool:

@@ -28,7 +28,6 @@ class Report:
     init_ms: float | None
     status: str
     error_type: str | None
-    trace_header: str
 
     def text(self) -> str:
         line = (

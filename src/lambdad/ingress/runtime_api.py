@@ -2,8 +2,8 @@
 
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
-Each environment has a listener of its own, so a call needs no name to say whose it is. On the invoke path: one write per
-event, and no tasks. A runtime that sends its answer and its next request together says so with the header
+Each environment has a listener of its own, so a call needs no name to say whose it is. On the invoke path: one write
+per event, and no tasks. A runtime that sends its answer and its next request together says so with the header
 `Lambda-Runtime-Acknowledge: with-next`; the answer's 202 then goes out with the next event. Errors go out at once.
 """
 
@@ -268,7 +268,8 @@ class RuntimeConnection(asyncio.Protocol):
     def _refuse(self, status: int, message: str, error_type: str) -> None:
         body = json.dumps({"errorMessage": message, "errorType": error_type}).encode()
         head = b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-        self._transport.write(head % (status, _REASONS[status], len(body)) + body)
+        self._transport.write(self._withheld + head % (status, _REASONS[status], len(body)) + body)
+        self._withheld = b""
 
 
 def _error_type(headers: dict[str, str], payload: bytes) -> str:

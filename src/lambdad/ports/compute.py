@@ -5,6 +5,7 @@ Code goes by content hash, payloads as bytes, logs and usage through ports. A re
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,13 +14,20 @@ from lambdad.domain.functions import FunctionVersion
 from lambdad.domain.invocations import Invocation, Outcome
 
 
-@dataclass(slots=True)
-class ResponseStream:
-    """An answer that comes in parts. `outcome` is known when `chunks` has ended."""
+class Chunks(Protocol):
+    """The parts of a response, and its content type, which is known once the response has begun."""
 
     content_type: str
-    chunks: AsyncIterator[bytes]
-    outcome: Outcome | None = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseStream:
+    """An answer that comes in parts. A function that answers at once has an outcome with a payload and no chunks."""
+
+    chunks: Chunks
+    outcome: asyncio.Future[Outcome]
 
 
 class ComputeHost(Protocol):
@@ -36,6 +44,9 @@ class ComputeHost(Protocol):
 
     def retire(self, version: FunctionVersion) -> None:
         """Its configuration or code is no longer current: stop idle environments, and busy ones when they finish."""
+
+    def unused(self, code_sha256: str) -> asyncio.Future[None]:
+        """Done when no environment runs this package."""
 
     def status(self) -> Mapping[str, Any]:
         """What the host holds, for people."""

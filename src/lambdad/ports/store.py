@@ -11,9 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from lambdad.domain.arns import FunctionKey
+from lambdad.domain.errors import LambdadError
 from lambdad.domain.functions import Alias, Function, FunctionVersion
 
 T = TypeVar("T")
+
+
+class StoreUnavailable(LambdadError):
+    """The store could not do its part: the disk is full or failing, or the store is closed. Later units may succeed."""
 
 
 class Tables(Protocol):

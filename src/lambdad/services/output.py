@@ -1,8 +1,8 @@
 """What a function's processes write, cut into log records.
 
 One pipe carries everything in order: plain text, cut at line ends, and framed records, kept whole. A frame is what the
-runtimes of AWS write to `_LAMBDA_TELEMETRY_LOG_FD`: a four-byte mark 0xa55a00xx, the length, the time in microseconds (all big
-endian) and the message. 0xa5 cannot begin a character in UTF-8, so text is not mistaken for a frame.
+runtimes of AWS write to `_LAMBDA_TELEMETRY_LOG_FD`: a four-byte mark 0xa55a00xx, the length, the time in microseconds
+(all big endian) and the message. 0xa5 cannot begin a character in UTF-8, so text is not mistaken for a frame.
 """
 
 from __future__ import annotations

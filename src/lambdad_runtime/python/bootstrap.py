@@ -7,7 +7,7 @@ sets. A script is compiled anew at every start, so everything else lives in the 
 import sys
 
 
-def _start():  # type: () -> None
+def _start() -> None:
     folder = __file__.rpartition("/")[0] or "."
     sys.path.insert(0, folder)
     try:

@@ -58,8 +58,6 @@ class RuntimeClient:
         host = host.strip("[]")
         family = _socket.AF_INET6 if ":" in host else _socket.AF_INET
         self._socket = _socket.socket(family, _socket.SOCK_STREAM)
-        # The function's code may set a default timeout; waiting for an event has none.
-        self._socket.settimeout(None)
         self._socket.connect((host, int(port)))
         self._socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         version = ".".join(map(str, sys.version_info[:3]))

@@ -9,6 +9,7 @@ import os
 import time
 
 from .faults import Fault
+from .marshaller import parse_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,13 +118,12 @@ def _describe(value: object, names: tuple[str, ...]) -> str:
 def _parse_header(text: str | None, title: str) -> dict[str, Any] | None:
     if not text:
         return None
-    import json
-
     try:
-        value = json.loads(text)
+        value = parse_json(text.encode("utf-8"))
         if value is not None and not isinstance(value, dict):
             raise ValueError("not an object")
-        return value
+        fields: dict[str, Any] | None = value
+        return fields
     except (ValueError, RecursionError) as error:
         message = f"Unable to parse {title} JSON: {error}"
         raise Fault("Runtime.LambdaContextUnmarshalError", message) from None

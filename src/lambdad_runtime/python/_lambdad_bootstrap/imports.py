@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 # What the runtime of AWS has loaded before the function's code. Here these modules wait until somebody needs them, so
 # a file of the same name in the package must not take their place: on AWS it could not, and logging or error reports
-# would break. `test_imports` checks the list against what each interpreter really loads.
-STANDARD_MODULES = frozenset(
-    "__future__ _collections_abc _colorize _decimal _heapq _json _opcode _opcode_metadata _weakrefset abc annotationlib"
-    " ast codecs codeop collections contextlib copy copyreg dataclasses decimal dis enum functools genericpath heapq"
-    " importlib inspect io itertools json keyword linecache logging numbers opcode operator os posixpath re reprlib"
-    " select sre_compile sre_constants sre_parse stat string textwrap threading token tokenize traceback types"
-    " unicodedata warnings weakref".split()  # noqa: SIM905 - a name a line would fill a screen
-)
+# would break. `test_environment` checks the list against what each interpreter really loads.
+_NAMES = """
+    __future__ _collections_abc _colorize _decimal _heapq _json _opcode _opcode_metadata _weakrefset abc annotationlib
+    ast codecs codeop collections contextlib copy copyreg dataclasses decimal dis enum functools genericpath heapq
+    importlib inspect io itertools json keyword linecache logging numbers opcode operator os posixpath re reprlib
+    select sre_compile sre_constants sre_parse stat string textwrap threading token tokenize traceback types
+    unicodedata warnings weakref
+"""
+STANDARD_MODULES = frozenset(_NAMES.split())
 
 
 class StandardLibraryFinder:

@@ -2,6 +2,8 @@
 
 The C accelerators of `json` are used without the package itself: it imports `re`, nearly half of a cold start. The
 package is loaded only when a document is refused, so that messages and rare encodings are the standard library's.
+
+One difference to AWS is known: it answers a named tuple as an object, and here it is an array, as in `json`.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def unmarshal_event(body: bytes | bytearray, content_type: str) -> Any:
     if content_type.partition(";")[0].strip().lower() != JSON_CONTENT_TYPE:
         return bytes(body)
     try:
-        return _parse(body)
+        return parse_json(body)
     except Exception as error:  # noqa: BLE001 - whatever stops the parser (syntax, encoding, depth) is the sender's mistake
         raise Fault("Runtime.UnmarshalError", f"Unable to unmarshal input: {error}") from None
 
@@ -70,14 +72,15 @@ def encode_json(value: Any, escape_unicode: bool = _ESCAPES_UNICODE) -> bytes:
         return _Encoder().encode(value, True).encode("ascii")
 
 
-def _parse(body: bytes | bytearray) -> Any:
+def parse_json(body: bytes | bytearray) -> Any:
+    """The value of a JSON document. Raises ValueError, or RecursionError where it is nested too deeply."""
     try:
         text = body.decode("utf-8")
         value, end = _scan(text, len(text) - len(text.lstrip(_WHITESPACE)))
         if not text[end:].strip(_WHITESPACE):
             return value
-    except (ValueError, StopIteration):
-        pass  # the package below reads the rarer encodings, or says what is wrong
+    except (ValueError, StopIteration, SystemError):  # Python 3.10 and 3.11 have no other error without the package
+        pass  # which reads the rarer encodings, or says what is wrong
     import json
 
     return json.loads(body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 
@@ -86,7 +87,7 @@ class Runtime:
         self.current.request_id = headers.get("lambda-runtime-aws-request-id", "")
         self.current.tenant_id = headers.get("lambda-runtime-aws-tenant-id")
         trace_id = headers.get("lambda-runtime-trace-id")
-        if trace_id is not None:
+        if trace_id:
             os.environ[_TRACE_VARIABLE] = trace_id
         else:
             os.environ.pop(_TRACE_VARIABLE, None)
@@ -129,8 +130,10 @@ def main(sdk_folders: Sequence[str]) -> None:
     log_level = environ.get("AWS_LAMBDA_LOG_LEVEL", "")
     sink = LogSink.take_over(environ)
     try:
+        # Before the function's code runs, which may give every new socket a timeout.
         client = RuntimeClient(environ["AWS_LAMBDA_RUNTIME_API"])
         os.register_at_fork(after_in_child=client.close)
+        atexit.register(client.close)  # Python 3.8 and 3.9 crash on a socket that outlives the interpreter
         runtime = Runtime(client, sink, log_format)
         after_import = {"logging": lambda: runtime.install_log_handler(log_format, log_level)}
         prepare_interpreter(sdk_folders, after_import)

@@ -1,0 +1,239 @@
+"""The plain driver: a function is a process of this machine, in a session of its own, with no isolation.
+
+It is what remains where nothing better works. The limits it can hold are those of `setrlimit`; memory is measured and
+not enforced. Descendants are found again although they fork and detach: lambdad is made the subreaper of its process
+tree, so orphans become its own children, and each carries the address of its environment's Runtime API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from lambdad.domain.invocations import ExitStatus
+from lambdad.ports.sandbox import SandboxFailed, SandboxSpec
+
+OPEN_FILES: Final = 1024
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_LAUNCHERS: Final = 4
+
+
+class ProcessSandbox:
+    """A process group and what descends from it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], output_fd: int, marker: bytes, driver: ProcessDriver) -> None:
+        self._process = process
+        self._marker = marker
+        self._driver = driver
+        self._loop = asyncio.get_running_loop()
+        self._status: asyncio.Future[ExitStatus] = self._loop.create_future()
+        self._status_fd = _open_status(process.pid)
+        self._max_memory = 0
+        self._dead = False
+        self.output_fd = output_fd
+        self._watch()
+
+    def _watch(self) -> None:
+        if hasattr(os, "pidfd_open"):
+            self._pidfd = os.pidfd_open(self._process.pid)
+            self._loop.add_reader(self._pidfd, self._exited)
+        else:
+            waiting = self._loop.run_in_executor(None, self._process.wait)
+            waiting.add_done_callback(lambda _: self._exited())
+
+    def _exited(self) -> None:
+        if hasattr(os, "pidfd_open"):
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+        code = self._process.wait()
+        if self._status_fd is not None:
+            os.close(self._status_fd)
+            self._status_fd = None
+        if not self._status.done():
+            name = _signal_name(-code) if code < 0 else None
+            self._status.set_result(ExitStatus(signal=name) if name else ExitStatus(code=code))
+
+    async def wait(self) -> ExitStatus:
+        return await asyncio.shield(self._status)
+
+    async def kill(self) -> None:
+        if self._dead:
+            return
+        self._dead = True
+        self._kill_tree()
+        await asyncio.shield(self._status)
+        self._driver.reap_orphans(self._marker)
+        self._driver.forget(self._process.pid)
+        # The last words are still in the pipe: the environment reads them before it lets the descriptor go.
+        self._loop.call_soon(os.close, self.output_fd)
+
+    def _kill_tree(self) -> None:
+        pids = [self._process.pid, *_descendants(self._process.pid)]
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        for pid in pids[1:]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def max_memory_bytes(self) -> int:
+        if self._status_fd is not None:
+            with contextlib.suppress(OSError):
+                used = _peak_bytes(os.pread(self._status_fd, 4096, 0))
+                for pid in _children(self._process.pid):
+                    used += _peak_bytes(Path(f"/proc/{pid}/status").read_bytes())
+                self._max_memory = max(self._max_memory, used)
+        return self._max_memory
+
+
+class ProcessDriver:
+    """Starts processes from threads of its own, which live as long as the daemon: a function dies with its parent."""
+
+    name = "process"
+    isolated = False
+
+    def __init__(self) -> None:
+        self._launchers = ThreadPoolExecutor(_LAUNCHERS, thread_name_prefix="launch")
+        self._roots: set[int] = set()
+        self._prefix = _die_with_parent()
+        _become_subreaper()
+
+    def task_root(self, code: Path) -> str:
+        return str(code)
+
+    async def launch(self, spec: SandboxSpec) -> ProcessSandbox:
+        loop = asyncio.get_running_loop()
+        reading, writing = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+        os.set_blocking(reading, False)
+        try:
+            process = await loop.run_in_executor(self._launchers, self._spawn, spec, writing)
+        except OSError as error:
+            os.close(reading)
+            raise SandboxFailed(f"{spec.arguments[0]}: {error.strerror}") from error
+        finally:
+            os.close(writing)
+        return ProcessSandbox(process, reading, _marker(spec), self)
+
+    def _spawn(self, spec: SandboxSpec, output: int) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [*self._prefix, *spec.arguments],
+            env={**spec.environment, "_LAMBDA_TELEMETRY_LOG_FD": str(output)},
+            cwd=spec.code,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=(output,),
+            start_new_session=True,
+        )
+        self._roots.add(process.pid)
+        if hasattr(resource, "prlimit"):
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+                resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
+        return process
+
+    def forget(self, pid: int) -> None:
+        self._roots.discard(pid)
+
+    def reap_orphans(self, marker: bytes) -> None:
+        """Kill the processes that detached themselves from an environment, and bury whoever else has died."""
+        found = True
+        while found:
+            found = False
+            for pid in _children(os.getpid()):
+                if pid in self._roots:
+                    continue
+                if _carries(pid, marker):
+                    found = True
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                    with contextlib.suppress(ChildProcessError):
+                        os.waitpid(pid, 0)
+                elif _is_dead_stranger(pid):
+                    with contextlib.suppress(ChildProcessError):
+                        os.waitpid(pid, os.WNOHANG)
+
+    async def close(self) -> None:
+        self._launchers.shutdown(wait=False)
+
+
+def _die_with_parent() -> tuple[str, ...]:
+    """A command in front (util-linux) that has the kernel kill the function when lambdad is killed."""
+    setpriv = shutil.which("setpriv")
+    if sys.platform != "linux" or setpriv is None:
+        return ()
+    return (setpriv, "--pdeathsig", "KILL", "--")
+
+
+def _become_subreaper() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _marker(spec: SandboxSpec) -> bytes:
+    return b"AWS_LAMBDA_RUNTIME_API=" + spec.environment["AWS_LAMBDA_RUNTIME_API"].encode()
+
+
+def _carries(pid: int, marker: bytes) -> bool:
+    try:
+        return marker in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def _is_dead_stranger(pid: int) -> bool:
+    """Whether a child is dead and of another session than lambdad's own commands: an orphan that functions left."""
+    try:
+        state, _, _, session = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[:4]
+    except OSError:
+        return False
+    return state == b"Z" and int(session) != os.getsid(0)
+
+
+def _children(pid: int) -> Iterator[int]:
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return
+    for thread in threads:
+        with contextlib.suppress(OSError):
+            yield from map(int, Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split())
+
+
+def _descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    for child in _children(pid):
+        found += [child, *_descendants(child)]
+    return found
+
+
+def _open_status(pid: int) -> int | None:
+    try:
+        return os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+def _peak_bytes(status: bytes) -> int:
+    """`VmHWM`, the peak resident size, out of /proc/PID/status."""
+    start = status.find(b"VmHWM:")
+    if start < 0:
+        return 0
+    return int(status[start + 6 : status.index(b"kB", start)]) * 1024
+
+
+def _signal_name(number: int) -> str:
+    """As Go's runtime names signals, which is how AWS's messages have them: "killed", "segmentation fault"."""
+    text = signal.strsignal(number) or f"signal {number}"
+    return text.lower()

@@ -1,0 +1,199 @@
+"""The daemon, put together: adapters into services, services behind the ingress; and its start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import platform
+import resource
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from lambdad import __version__
+from lambdad.adapters.clock import SystemClock
+from lambdad.adapters.data_dir import DataDir
+from lambdad.adapters.file_blobs import FileBlobs
+from lambdad.adapters.process_sandbox import ProcessDriver
+from lambdad.adapters.runtime_commands import LocalRuntimeCommands
+from lambdad.adapters.runtime_discovery import RuntimeDiscovery
+from lambdad.adapters.sqlite_logs import SqliteLogStore
+from lambdad.adapters.sqlite_store import SqliteStore
+from lambdad.adapters.unpacked_code import UnpackedCode
+from lambdad.adapters.zip_packages import inspect
+from lambdad.domain.arns import FunctionKey
+from lambdad.domain.settings import Settings
+from lambdad.ingress.gateway import Gateway
+from lambdad.ingress.http import HttpServer
+from lambdad.ingress.internal import InternalPages
+from lambdad.ingress.invocations import Invocations
+from lambdad.ingress.lambda_api import LambdaServices
+from lambdad.ingress.lambda_api import operations as lambda_operations
+from lambdad.ingress.logs_api import operations as logs_operations
+from lambdad.ingress.runtime_api import RuntimeListener
+from lambdad.services.aliases import AliasesService
+from lambdad.services.code import CodeService
+from lambdad.services.concurrency import ConcurrencyService
+from lambdad.services.function_log import FunctionLog
+from lambdad.services.functions import FunctionsService
+from lambdad.services.invoke import InvokeService, Targets
+from lambdad.services.logs import LogsService
+from lambdad.services.pool import HostParts, LocalHost
+from lambdad.services.tags import TagsService
+
+logger = logging.getLogger("lambdad")
+
+EXPIRE_LOGS_S = 3600.0
+
+
+class Daemon:
+    """Everything that runs, from `start` to `stop`."""
+
+    def __init__(self, settings: Settings, data_dir: DataDir) -> None:
+        self.settings = settings
+        self._data_dir = data_dir
+        self._started = time.time()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.endpoint_url = ""
+
+        clock = SystemClock()
+        directory = data_dir.path
+        self.runtimes = discovery(settings, directory)
+        self._store = SqliteStore(directory / "lambdad.db")
+        self._logs = LogsService(SqliteLogStore(directory), clock)
+        blobs = FileBlobs(directory / "blobs")
+        unpacked = UnpackedCode(directory / "unpacked", blobs)
+        self.host = LocalHost(
+            HostParts(
+                clock=clock,
+                driver=ProcessDriver(),
+                code=unpacked,
+                commands=LocalRuntimeCommands(self.runtimes),
+                listener=RuntimeListener,
+                log_sink=lambda version, stream: FunctionLog(self._logs, version, stream),
+                endpoint_url=lambda: self.endpoint_url,
+                idle_s=settings.idle_timeout,
+            )
+        )
+        self._targets = Targets(self._store)
+        self._concurrency = ConcurrencyService(self._store, self._function_changed)
+        self._code = CodeService(self._store, blobs, unpacked, inspect, self.host.unused)
+        self._functions = FunctionsService(
+            self._store, self._code, self.host, self.runtimes, clock, self._function_changed
+        )
+        invoke = InvokeService(self._targets, self._concurrency, self.host, clock)
+        services = LambdaServices(
+            functions=self._functions,
+            aliases=AliasesService(self._store, self._function_changed),
+            concurrency=self._concurrency,
+            tags=TagsService(self._store),
+            endpoint_url=lambda: self.endpoint_url,
+        )
+        internal = InternalPages({"health": self._health, "info": self._info}, self._functions)
+        gateway = Gateway(
+            handlers={"lambda": lambda_operations(services), "logs": logs_operations(self._logs)},
+            invocations=Invocations(invoke),
+            internal=internal,
+            account_id=settings.account_id,
+            region=settings.region,
+        )
+        self._server = HttpServer(gateway)
+
+    async def start(self) -> None:
+        """Listen, and begin the work in the background. Raises OSError when the address cannot be had."""
+        host, port = await self._server.listen(self.settings.host, self.settings.port)
+        reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+        self.endpoint_url = f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{port}"
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self.host.reap()),
+            loop.create_task(self._expire_logs()),
+            loop.create_task(self._code.collect()),
+        ]
+
+    async def stop(self) -> None:
+        """Finish what is running, within the time that the settings give it, and put everything on disk."""
+        await self._server.stop(self.settings.drain_timeout)
+        for task in self._tasks:
+            task.cancel()
+        await self.host.drain(0.0)
+        await self._code.settle()
+        await self._logs.close()
+        await self._store.close()
+        self._data_dir.release()
+
+    def _function_changed(self, key: FunctionKey) -> None:
+        self._targets.forget(key)
+        self._concurrency.recount(key)
+
+    async def _expire_logs(self) -> None:
+        while True:
+            await self._logs.expire()
+            await asyncio.sleep(EXPIRE_LOGS_S)
+
+    async def _health(self) -> Mapping[str, Any]:
+        status = self.host.status()
+        document: dict[str, Any] = {
+            "status": "running",
+            "version": __version__,
+            "sandbox": {"driver": status["driver"], "isolated": status["isolated"]},
+            "services": {"lambda": "running", "logs": "running"},
+        }
+        if not status["isolated"]:
+            document["warning"] = "functions are not isolated: the process driver runs them as plain processes"
+        return document
+
+    async def _info(self) -> Mapping[str, Any]:
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "python": platform.python_version(),
+            "endpoint_url": self.endpoint_url,
+            "data_dir": str(self._data_dir.path),
+            "region": self.settings.region,
+            "account_id": self.settings.account_id,
+            "started": self._started,
+            "uptime_s": round(time.time() - self._started, 3),
+            "invocations_running": self._concurrency.running(),
+            "host": dict(self.host.status()),
+        }
+
+
+def discovery(settings: Settings, directory: Path) -> RuntimeDiscovery:
+    """The runtimes of this machine, as the settings have them looked for."""
+    configured = [Path(place).expanduser() for place in settings.runtime_path.split(os.pathsep) if place]
+    return RuntimeDiscovery(
+        directory, directory / "runtimes", os.environ, configured, allow_nearest=settings.allow_nearest_runtime
+    )
+
+
+def raise_open_files_limit() -> None:
+    """As many descriptors as the system lets us have: each environment and each client takes some."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def serve(settings: Settings, data_dir: DataDir, ready: Any) -> None:
+    """Run a daemon until SIGTERM or SIGINT; `ready(daemon)` is called when it answers."""
+    raise_open_files_limit()
+
+    async def run() -> None:
+        daemon = Daemon(settings, data_dir)
+        await daemon.start()
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        ready(daemon)
+        await stop.wait()
+        logger.info("stopping")
+        await daemon.stop()
+
+    uvloop.run(run())

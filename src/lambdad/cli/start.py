@@ -1,0 +1,90 @@
+"""`lambdad start`: run the daemon."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from lambdad import __version__
+from lambdad.domain.settings import ENVIRONMENT_PREFIX, LOG_LEVELS, Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def setting_options(function: F) -> F:
+    """An option, and a variable, for every field of Settings."""
+    for item in reversed(fields(Settings)):
+        flag = "--" + item.name.replace("_", "-")
+        options: dict[str, Any] = {
+            "default": item.default,
+            "help": item.metadata["help"],
+            "envvar": ENVIRONMENT_PREFIX + item.name.upper(),
+            "show_envvar": True,
+            "show_default": item.default not in ("", False),
+        }
+        if item.name == "log_level":
+            options["type"] = click.Choice(LOG_LEVELS)
+        elif item.name == "port":
+            options["type"] = click.IntRange(0, 65535)
+        elif isinstance(item.default, float):
+            options["type"] = click.FloatRange(min=0)
+        elif isinstance(item.default, bool):
+            options["is_flag"] = True
+        function = click.option(flag, **options)(function)
+    return function
+
+
+def default_data_dir() -> Path:
+    """Where a user's programs keep their data (XDG Base Directory Specification)."""
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "lambdad"
+
+
+def data_dir_of(settings: Settings) -> Path:
+    return Path(settings.data_dir).expanduser().absolute() if settings.data_dir else default_data_dir()
+
+
+@click.command(name="start")
+@setting_options
+def command(**options: Any) -> None:
+    """Run the daemon in the foreground until SIGTERM or Ctrl-C.
+
+    Clients find it at the address that it prints: point AWS_ENDPOINT_URL there.
+    """
+    settings = Settings(**options)
+    if re.fullmatch(r"\d{12}", settings.account_id) is None:
+        raise click.BadParameter("an account id is twelve digits", param_hint="--account-id")
+    logging.basicConfig(
+        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    from lambdad import app
+    from lambdad.adapters.data_dir import DataDir, DataDirInUse
+    from lambdad.adapters.sqlite_schema import NewerSchema
+
+    try:
+        app.serve(settings, DataDir(data_dir_of(settings)), _announce)
+    except DataDirInUse as in_use:
+        raise click.ClickException(f"{in_use}. Stop it, or choose another --data-dir.") from in_use
+    except NewerSchema as newer:
+        raise click.ClickException(str(newer)) from newer
+    except OSError as error:
+        raise click.ClickException(f"cannot start: {error}") from error
+
+
+def _announce(daemon: Any) -> None:
+    status = daemon.host.status()
+    click.echo(f"lambdad {__version__} answers at {daemon.endpoint_url}")
+    click.echo(f"  data      {data_dir_of(daemon.settings)}")
+    click.echo(f"  sandbox   {status['driver']}")
+    if not status["isolated"]:
+        click.secho("  warning   functions are not isolated: they run as plain processes of this user", fg="yellow")
+    click.echo(f"  try       AWS_ENDPOINT_URL={daemon.endpoint_url} aws lambda list-functions")
+    sys.stdout.flush()

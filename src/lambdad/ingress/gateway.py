@@ -1,0 +1,152 @@
+"""Every request comes in here: whose it is, which service and operation it means, and what answers it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qs
+
+from lambdad.domain import credentials, quotas
+from lambdad.domain.errors import (
+    NotImplementedException,
+    RequestEntityTooLargeException,
+    ServiceError,
+    ServiceException,
+    UnknownOperationException,
+)
+from lambdad.ingress.internal import PREFIX as INTERNAL_PREFIX
+from lambdad.ingress.internal import InternalPages
+from lambdad.ingress.invocations import INVOKE_PATH, STREAM_PATH, Invocations
+from lambdad.ingress.lambda_api.unsupported import not_implemented
+from lambdad.ingress.messages import BodyTooLarge, ClientGone, Request, Response
+from lambdad.ingress.operations import Call, Handler
+from lambdad.ingress.wire.service import Service
+
+logger = logging.getLogger(__name__)
+
+REQUEST_LIMITS: Final = {
+    "CreateFunction": quotas.CREATE_FUNCTION_REQUEST_BYTES,
+    "UpdateFunctionCode": quotas.UPDATE_FUNCTION_CODE_REQUEST_BYTES,
+}
+_DATED_PATH: Final = re.compile(r"/20\d\d-\d\d-\d\d/")
+_INTERNAL_ERROR: Final = "An error occurred and the request cannot be processed."
+_UNSIGNED: Final = credentials.CredentialScope("", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose request it is: the account of its access key, and the region and service that it was signed for."""
+
+    account_id: str
+    region: str
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Answers requests. `handlers` has the operations of each service by botocore's name for it."""
+
+    handlers: Mapping[str, Mapping[str, Handler]]
+    invocations: Invocations
+    internal: InternalPages
+    account_id: str
+    region: str
+    _callers: dict[str, Caller] = field(default_factory=dict)
+
+    async def __call__(self, request: Request) -> Response:
+        """The answer to any request; never raises but ClientGone."""
+        request_id = str(uuid.uuid4())
+        service_name = "lambda"
+        operation = None
+        try:
+            if request.path.startswith(INTERNAL_PREFIX):
+                return await self.internal.answer(request, request_id)
+            caller = self._caller(request)
+            if request.method == "POST":
+                match = INVOKE_PATH.fullmatch(request.path)
+                if match is not None:
+                    operation = "Invoke"
+                    call = Call("lambda", operation, caller.account_id, caller.region, request_id)
+                    return await self.invocations.invoke(call, match[1], request)
+                match = STREAM_PATH.fullmatch(request.path)
+                if match is not None:
+                    operation = "InvokeWithResponseStream"
+                    call = Call("lambda", operation, caller.account_id, caller.region, request_id)
+                    return await self.invocations.invoke_with_response_stream(call, match[1], request)
+            service_name = self._service_name(request, caller)
+            service = Service.load(service_name)
+            route = service.match(request)
+            operation = route.operation
+            handler = self.handlers[service_name].get(operation)
+            if handler is None:
+                raise not_implemented(service_name, operation)
+            parameters = service.parse(route, request, await self._body(request, operation))
+            call = Call(service_name, operation, caller.account_id, caller.region, request_id)
+            return service.render(operation, await handler(call, parameters), request_id)
+        except ServiceError as error:
+            return self._error(service_name, error, request_id, operation)
+        except ClientGone:
+            raise
+        except Exception:  # whatever went wrong is ours: it is logged here, and the client learns only that
+            logger.exception("%s %s failed (request %s)", request.method, request.path, request_id)
+            return self._error(service_name, ServiceException(_INTERNAL_ERROR), request_id, operation)
+
+    def _error(self, service_name: str, error: ServiceError, request_id: str, operation: str | None) -> Response:
+        if service_name in self.handlers:
+            return Service.load(service_name).render_error(error, request_id, operation)
+        body = json.dumps({"__type": error.code, "message": error.message}).encode()
+        headers = [
+            ("Content-Type", "application/json"),
+            ("x-amzn-RequestId", request_id),
+            ("x-amzn-ErrorType", error.code),
+        ]
+        return Response(error.status, headers, body)
+
+    def _caller(self, request: Request) -> Caller:
+        authorization = request.headers.get("authorization")
+        if authorization is None:
+            authorization = _presigned(request.query)
+        end = authorization.find("/aws4_request")
+        scope_text = authorization[:end]
+        known = self._callers.get(scope_text)
+        if known is not None:
+            return known
+        scope = credentials.parse_scope(authorization) or _UNSIGNED
+        caller = Caller(
+            credentials.account_of(scope.access_key_id, self.account_id), scope.region or self.region, scope.service
+        )
+        if len(self._callers) > 10_000:
+            self._callers.clear()
+        self._callers[scope_text] = caller
+        return caller
+
+    def _service_name(self, request: Request, caller: Caller) -> str:
+        """The service that a request means: what it was signed for, else what its shape says."""
+        name = caller.service
+        if not name:
+            target = request.headers.get("x-amz-target", "")
+            name = "logs" if target.startswith("Logs_") else "lambda" if _DATED_PATH.match(request.path) else ""
+        if name in self.handlers:
+            return name
+        if not name:
+            raise UnknownOperationException("The request names no service that lambdad knows.")
+        raise NotImplementedException(f"The service {name} is not available in lambdad yet.")
+
+    async def _body(self, request: Request, operation: str) -> bytes:
+        limit = REQUEST_LIMITS.get(operation, quotas.REQUEST_BYTES)
+        try:
+            return await request.body.read(limit)
+        except BodyTooLarge:
+            raise RequestEntityTooLargeException(
+                f"Request must be smaller than {limit} bytes for the {operation} operation"
+            ) from None
+
+
+def _presigned(query: str) -> str:
+    credential = parse_qs(query).get("X-Amz-Credential", [""])[0] if "X-Amz-Credential" in query else ""
+    return f"Credential={credential}" if credential else ""

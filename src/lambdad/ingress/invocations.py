@@ -1,0 +1,171 @@
+"""Invoke and InvokeWithResponseStream. Payloads pass through as bytes; they are checked to be JSON and never built.
+
+https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+https://docs.aws.amazon.com/lambda/latest/api/API_InvokeWithResponseStream.html
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import AsyncGenerator
+from typing import Final
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+
+from lambdad.domain import quotas
+from lambdad.domain.arns import FunctionReference, parse_function_name
+from lambdad.domain.errors import (
+    InvalidRequestContentException,
+    NotImplementedException,
+    RequestEntityTooLargeException,
+    ValidationException,
+)
+from lambdad.domain.functions import FunctionVersion
+from lambdad.domain.invocations import Outcome
+from lambdad.ingress.messages import BodyTooLarge, Request, Response
+from lambdad.ingress.operations import Call
+from lambdad.ingress.wire import event_stream
+from lambdad.ports.compute import ResponseStream
+from lambdad.services.invoke import InvokeRequest, InvokeService
+
+INVOKE_PATH: Final = re.compile(r"/2015-03-31/functions/([^/]+)/invocations/?")
+STREAM_PATH: Final = re.compile(r"/2021-11-15/functions/([^/]+)/response-streaming-invocations/?")
+_INVOCATION_TYPES: Final = ("Event", "RequestResponse", "DryRun")
+_LOG_TYPES: Final = ("None", "Tail")
+_JSON: Final = msgspec.json.Decoder(type=msgspec.Raw)
+_CHUNK_BYTES: Final = 256 * 1024
+
+
+class Invocations:
+    """Answers the two operations."""
+
+    def __init__(self, invoke: InvokeService) -> None:
+        self._invoke = invoke
+
+    async def invoke(self, call: Call, name: str, request: Request) -> Response:
+        """Run a function and answer with what it returns."""
+        kind = _choice(request, "x-amz-invocation-type", "invocationType", _INVOCATION_TYPES, "RequestResponse")
+        prepared = await _prepare(call, name, request)
+        if kind == "Event":
+            raise NotImplementedException("InvocationType Event is not implemented by lambdad yet.")
+        if kind == "DryRun":
+            await self._invoke.check(prepared.reference)
+            return Response(204, [("x-amzn-RequestId", call.request_id)])
+        version, outcome = await self._invoke.invoke(prepared)
+        headers = _headers(call, version, prepared)
+        if outcome.failed:
+            headers.append(("X-Amz-Function-Error", "Unhandled"))
+        if prepared.tail_log:
+            headers.append(("X-Amz-Log-Result", base64.b64encode(outcome.log_tail).decode("ascii")))
+        return Response(200, headers, outcome.payload)
+
+    async def invoke_with_response_stream(self, call: Call, name: str, request: Request) -> Response:
+        """Run a function and pass its answer on as an event stream, part by part."""
+        kind = _choice(request, "x-amz-invocation-type", "invocationType", _INVOCATION_TYPES[1:], "RequestResponse")
+        prepared = await _prepare(call, name, request)
+        if kind == "DryRun":
+            await self._invoke.check(prepared.reference)
+            return Response(204, [("x-amzn-RequestId", call.request_id)])
+        version, stream = await self._invoke.invoke_stream(prepared)
+        headers = _headers(call, version, prepared)
+        headers[0] = ("Content-Type", "application/vnd.amazon.eventstream")
+        return Response(200, headers, _events(stream, tail_log=prepared.tail_log))
+
+
+async def _prepare(call: Call, name: str, request: Request) -> InvokeRequest:
+    try:
+        payload = await request.body.read(quotas.REQUEST_BYTES)
+    except BodyTooLarge:
+        raise RequestEntityTooLargeException(
+            f"Request must be smaller than {quotas.REQUEST_BYTES} bytes for the InvokeFunction operation"
+        ) from None
+    if not payload:
+        payload = b"{}"
+    else:
+        _check_json(payload)
+    headers = request.headers
+    return InvokeRequest(
+        _reference(call, name, request),
+        call.request_id,
+        payload,
+        client_context=_client_context(headers.get("x-amz-client-context")),
+        trace=headers.get("x-amzn-trace-id"),
+        tail_log=_choice(request, "x-amz-log-type", "logType", _LOG_TYPES, "None") == "Tail",
+    )
+
+
+def _reference(call: Call, name: str, request: Request) -> FunctionReference:
+    qualifier = parse_qs(request.query).get("Qualifier", [""])[0] if request.query else None
+    return parse_function_name(unquote(name), call.account_id, call.region, qualifier)
+
+
+def _check_json(payload: bytes) -> None:
+    try:
+        _JSON.decode(payload)
+        if not payload.isascii():
+            payload.decode("utf-8")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequestContentException(
+            f"Could not parse request body into json: Could not parse payload into json: {error}"
+        ) from None
+
+
+def _client_context(encoded: str | None) -> str | None:
+    """The client context as the runtime gets it: JSON in one line of ASCII."""
+    if encoded is None:
+        return None
+    try:
+        if len(encoded) > quotas.CLIENT_CONTEXT_BYTES:
+            raise InvalidRequestContentException(
+                f"Client context must be no more than {quotas.CLIENT_CONTEXT_BYTES} bytes when base64 encoded."
+            )
+        context = json.loads(base64.b64decode(encoded, validate=True))
+    except (binascii.Error, ValueError):
+        raise InvalidRequestContentException("Client context must be a valid Base64-encoded JSON object.") from None
+    if not isinstance(context, dict):
+        raise InvalidRequestContentException("Client context must be a valid Base64-encoded JSON object.")
+    return json.dumps(context, separators=(",", ":"))
+
+
+def _choice(request: Request, header: str, member: str, allowed: tuple[str, ...], default: str) -> str:
+    value = request.headers.get(header, default)
+    if value not in allowed:
+        raise ValidationException(
+            f"1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: "
+            f"Member must satisfy enum value set: [{', '.join(allowed)}]"
+        )
+    return value
+
+
+def _headers(call: Call, version: FunctionVersion, prepared: InvokeRequest) -> list[tuple[str, str]]:
+    headers = [
+        ("Content-Type", "application/json"),
+        ("x-amzn-RequestId", call.request_id),
+        ("X-Amz-Executed-Version", version.version),
+    ]
+    if prepared.trace:
+        headers.append(("X-Amzn-Trace-Id", prepared.trace))
+    return headers
+
+
+async def _events(stream: ResponseStream, *, tail_log: bool) -> AsyncGenerator[bytes, None]:
+    async for chunk in stream.chunks:
+        for start in range(0, len(chunk), _CHUNK_BYTES):
+            yield event_stream.payload_chunk(chunk[start : start + _CHUNK_BYTES])
+    outcome: Outcome = await stream.outcome
+    if outcome.failed:
+        details = outcome.payload.decode("utf-8", "replace")
+        log = _log_result(outcome, tail_log=tail_log)
+        yield event_stream.invoke_complete(outcome.error_type, details, log)
+        return
+    for start in range(0, len(outcome.payload), _CHUNK_BYTES):
+        yield event_stream.payload_chunk(outcome.payload[start : start + _CHUNK_BYTES])
+    yield event_stream.invoke_complete(None, None, _log_result(outcome, tail_log=tail_log))
+
+
+def _log_result(outcome: Outcome, *, tail_log: bool) -> str | None:
+    return base64.b64encode(outcome.log_tail).decode("ascii") if tail_log else None

@@ -1,0 +1,63 @@
+"""The operations of the Lambda API, bound to their services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from lambdad.ingress.lambda_api import aliases, concurrency, functions, tags
+from lambdad.ingress.operations import Handler
+from lambdad.services.aliases import AliasesService
+from lambdad.services.concurrency import ConcurrencyService
+from lambdad.services.functions import FunctionsService
+from lambdad.services.tags import TagsService
+
+INVOKING = frozenset({"Invoke", "InvokeWithResponseStream"})
+"""Answered by `lambdad.ingress.invocations`, which passes payloads through unparsed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaServices:
+    """What the operations work with."""
+
+    functions: FunctionsService
+    aliases: AliasesService
+    concurrency: ConcurrencyService
+    tags: TagsService
+    endpoint_url: Callable[[], str]
+
+
+def operations(services: LambdaServices) -> dict[str, Handler]:
+    """Every operation by its name in the service model."""
+    of_functions = {
+        "CreateFunction": functions.create_function,
+        "DeleteFunction": functions.delete_function,
+        "GetFunctionConfiguration": functions.get_function_configuration,
+        "ListFunctions": functions.list_functions,
+        "ListVersionsByFunction": functions.list_versions_by_function,
+        "PublishVersion": functions.publish_version,
+        "UpdateFunctionCode": functions.update_function_code,
+        "UpdateFunctionConfiguration": functions.update_function_configuration,
+    }
+    of_aliases = {
+        "CreateAlias": aliases.create_alias,
+        "DeleteAlias": aliases.delete_alias,
+        "GetAlias": aliases.get_alias,
+        "ListAliases": aliases.list_aliases,
+        "UpdateAlias": aliases.update_alias,
+    }
+    of_concurrency = {
+        "DeleteFunctionConcurrency": concurrency.delete_function_concurrency,
+        "GetFunctionConcurrency": concurrency.get_function_concurrency,
+        "PutFunctionConcurrency": concurrency.put_function_concurrency,
+    }
+    of_tags = {"ListTags": tags.list_tags, "TagResource": tags.tag_resource, "UntagResource": tags.untag_resource}
+    return {
+        **{name: partial(handler, services.functions) for name, handler in of_functions.items()},
+        **{name: partial(handler, services.aliases) for name, handler in of_aliases.items()},
+        **{name: partial(handler, services.concurrency) for name, handler in of_concurrency.items()},
+        **{name: partial(handler, services.tags) for name, handler in of_tags.items()},
+        "GetAccountSettings": partial(concurrency.get_account_settings, services.functions, services.concurrency),
+        "GetFunction": partial(functions.get_function, services.functions, services.endpoint_url),
+    }

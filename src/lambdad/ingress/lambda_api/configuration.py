@@ -1,0 +1,161 @@
+"""Function configurations as the API writes and reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from lambdad.domain import quotas
+from lambdad.domain.errors import InvalidParameterValueException
+from lambdad.domain.functions import FunctionVersion, LoggingConfig, is_latest, runtime_version_arn
+from lambdad.ingress.operations import Call, Output, Params
+from lambdad.services.functions import hex_to_base64
+
+# The documents that people learn from write the account as a word (seed 003); it stands for the caller's own.
+_ACCOUNT_AS_WORD: Final = "iam::account:"
+
+
+def output(version: FunctionVersion, *, qualified: bool = True) -> dict[str, Any]:
+    """A FunctionConfiguration. `$LATEST` carries the unqualified ARN, except in lists of versions.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_FunctionConfiguration.html
+    """
+    shown: dict[str, Any] = {
+        "FunctionName": version.key.name,
+        "FunctionArn": version.arn if qualified or not is_latest(version) else version.key.arn,
+        "Runtime": version.runtime,
+        "Role": version.role,
+        "Handler": version.handler or None,
+        "CodeSize": version.code_size,
+        "Description": version.description,
+        "Timeout": version.timeout_s,
+        "MemorySize": version.memory_mb,
+        "LastModified": version.last_modified,
+        "CodeSha256": hex_to_base64(version.code_sha256),
+        "Version": version.version,
+        "TracingConfig": {"Mode": version.tracing_mode},
+        "RevisionId": version.revision_id,
+        "State": "Active",
+        "LastUpdateStatus": "Successful",
+        "PackageType": "Zip",
+        "Architectures": [version.architecture],
+        "EphemeralStorage": {"Size": version.ephemeral_storage_mb},
+        "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+        "LoggingConfig": _logging(version.logging),
+    }
+    if version.environment:
+        shown["Environment"] = {"Variables": dict(version.environment)}
+    if version.runtime_version:
+        arn = runtime_version_arn(version.key.region, version.runtime_version)
+        shown["RuntimeVersionConfig"] = {"RuntimeVersionArn": arn}
+    return shown
+
+
+def _logging(logging: LoggingConfig) -> Output:
+    return {
+        "LogFormat": logging.log_format,
+        "ApplicationLogLevel": logging.application_log_level,
+        "SystemLogLevel": logging.system_log_level,
+        "LogGroup": logging.log_group,
+    }
+
+
+def changes(call: Call, params: Params) -> dict[str, Any]:
+    """The fields of a FunctionVersion that a Create- or UpdateFunctionConfiguration sets."""
+    refuse_unsupported(params)
+    found: dict[str, Any] = {}
+    for member, name in (("Runtime", "runtime"), ("Handler", "handler"), ("Description", "description")):
+        if params.get(member) is not None:
+            found[name] = params[member]
+    if params.get("Role") is not None:
+        found["role"] = role(call, params["Role"])
+    if params.get("Timeout") is not None:
+        found["timeout_s"] = params["Timeout"]
+    if params.get("MemorySize") is not None:
+        found["memory_mb"] = params["MemorySize"]
+    if params.get("EphemeralStorage") is not None:
+        found["ephemeral_storage_mb"] = params["EphemeralStorage"]["Size"]
+    if params.get("Environment") is not None:
+        found["environment"] = dict(params["Environment"].get("Variables") or {})
+    if (params.get("TracingConfig") or {}).get("Mode") is not None:
+        found["tracing_mode"] = params["TracingConfig"]["Mode"]
+    if params.get("LoggingConfig") is not None:
+        found["logging"] = _logging_changes(params["LoggingConfig"])
+    return found
+
+
+def _logging_changes(config: Params) -> Mapping[str, str]:
+    names = {
+        "LogGroup": "log_group",
+        "LogFormat": "log_format",
+        "ApplicationLogLevel": "application_log_level",
+        "SystemLogLevel": "system_log_level",
+    }
+    return {name: config[member] for member, name in names.items() if config.get(member) is not None}
+
+
+def role(call: Call, arn: str) -> str:
+    """An execution role's ARN, with the caller's account where it only says `account`."""
+    return arn.replace(_ACCOUNT_AS_WORD, f"iam::{call.account_id}:", 1)
+
+
+def architecture(params: Params) -> str | None:
+    architectures = params.get("Architectures")
+    return architectures[0] if architectures else None
+
+
+def refuse_unsupported(params: Params) -> None:
+    """Settings that would have no effect are refused, not stored. Raises InvalidParameterValueException."""
+    layers = params.get("Layers") or []
+    if len(layers) > quotas.LAYERS:
+        raise InvalidParameterValueException(f"Cannot reference more than {quotas.LAYERS} layers.")
+    if layers:
+        raise InvalidParameterValueException(f"Layer version {layers[0]} does not exist.")
+    if (params.get("PackageType") or "Zip") != "Zip":
+        raise _unsupported("PackageType Image")
+    if (params.get("SnapStart") or {}).get("ApplyOn", "None") != "None":
+        raise _unsupported("SnapStart")
+    if (params.get("DeadLetterConfig") or {}).get("TargetArn"):
+        raise _unsupported("DeadLetterConfig")
+    vpc = params.get("VpcConfig") or {}
+    if vpc.get("SubnetIds") or vpc.get("SecurityGroupIds"):
+        raise _unsupported("VpcConfig")
+    for member in (
+        "FileSystemConfigs",
+        "ImageConfig",
+        "KMSKeyArn",
+        "CodeSigningConfigArn",
+        "TenancyConfig",
+        "CapacityProviderConfig",
+        "DurableConfig",
+        "RuntimeConfig",
+        "AcceleratorConfig",
+        "PublishTo",
+    ):
+        if params.get(member):
+            raise _unsupported(member)
+
+
+def _unsupported(setting: str) -> InvalidParameterValueException:
+    return InvalidParameterValueException(f"{setting} is not supported by lambdad yet.")
+
+
+def package(params: Params) -> bytes:
+    """The deployment package of a request. Raises InvalidParameterValueException."""
+    if params.get("ImageUri"):
+        raise _unsupported("ImageUri")
+    if params.get("S3Bucket") or params.get("S3Key"):
+        if params.get("ZipFile") is not None:
+            raise InvalidParameterValueException(
+                "Please do not provide other FunctionCode parameters when providing a ZipFile."
+            )
+        raise InvalidParameterValueException(
+            "Error occurred while GetObject. S3 Error Code: ServiceUnavailable. "
+            "S3 Error Message: lambdad has no storage neighbour yet; send the package as ZipFile."
+        )
+    if params.get("SourceKMSKeyArn"):
+        raise _unsupported("SourceKMSKeyArn")
+    zip_file = params.get("ZipFile")
+    if zip_file is None:
+        raise InvalidParameterValueException("Please provide a source for your function code.")
+    return bytes(zip_file)

@@ -1,0 +1,119 @@
+"""How many invocations may run at once: the account's limit and the reservations of functions.
+
+https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html: a reservation is a cap and a guarantee, 0
+throttles everything, and 100 executions of the account always stay unreserved.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from lambdad.domain import quotas
+from lambdad.domain.arns import FunctionKey, FunctionReference
+from lambdad.domain.errors import InvalidParameterValueException, TooManyRequestsException
+from lambdad.ports.store import Store, Tables
+from lambdad.services.functions import require_function, require_unqualified
+
+ACCOUNT_LIMIT_EXCEEDED: Final = "ConcurrentInvocationLimitExceeded"
+RESERVED_LIMIT_EXCEEDED: Final = "ReservedFunctionConcurrentInvocationLimitExceeded"
+
+Namespace = tuple[str, str]
+"""An account and a region: limits hold in each by itself."""
+
+
+def reserved_in(tables: Tables, namespace: Namespace) -> dict[str, int]:
+    """The reservations of a namespace by function name."""
+    return {
+        function.key.name: function.reserved_concurrency
+        for function in tables.functions(*namespace)
+        if function.reserved_concurrency is not None
+    }
+
+
+class ConcurrencyService:
+    """Counts what runs, and lets in or throttles."""
+
+    def __init__(self, store: Store, changed: Callable[[FunctionKey], None]) -> None:
+        self._store = store
+        self._changed = changed
+        self._reserved_total: dict[Namespace, int] = {}
+        self._unreserved: Counter[Namespace] = Counter()
+        self._running: Counter[FunctionKey] = Counter()
+
+    async def put(self, reference: FunctionReference, reserved: int) -> int:
+        """Reserve executions for a function. Raises InvalidParameterValueException when too few would remain."""
+        key = require_unqualified(reference)
+
+        def work(tables: Tables) -> None:
+            function = require_function(tables, reference)
+            others = reserved_in(tables, (key.account_id, key.region))
+            others.pop(key.name, None)
+            left = quotas.CONCURRENT_EXECUTIONS - sum(others.values()) - reserved
+            if left < quotas.UNRESERVED_CONCURRENT_EXECUTIONS_MIN:
+                raise InvalidParameterValueException(
+                    "Specified ReservedConcurrentExecutions for function decreases account's "
+                    "UnreservedConcurrentExecution below its minimum value of "
+                    f"[{quotas.UNRESERVED_CONCURRENT_EXECUTIONS_MIN}]."
+                )
+            tables.put_function(replace(function, reserved_concurrency=reserved))
+
+        await self._store.write(work)
+        self._changed(key)
+        return reserved
+
+    async def get(self, reference: FunctionReference) -> int | None:
+        require_unqualified(reference)
+        return await self._store.read(lambda tables: require_function(tables, reference).reserved_concurrency)
+
+    async def delete(self, reference: FunctionReference) -> None:
+        key = require_unqualified(reference)
+
+        def work(tables: Tables) -> None:
+            tables.put_function(replace(require_function(tables, reference), reserved_concurrency=None))
+
+        await self._store.write(work)
+        self._changed(key)
+
+    async def unreserved_limit(self, namespace: Namespace) -> int:
+        """What functions without a reservation share."""
+        total = self._reserved_total.get(namespace)
+        if total is None:
+            total = await self._store.read(lambda tables: sum(reserved_in(tables, namespace).values()))
+            self._reserved_total[namespace] = total
+        return quotas.CONCURRENT_EXECUTIONS - total
+
+    def recount(self, key: FunctionKey) -> None:
+        """A reservation in this function's account has changed, or a function that had one is gone."""
+        self._reserved_total.pop((key.account_id, key.region), None)
+
+    async def enter(self, key: FunctionKey, reserved: int | None) -> None:
+        """Count an invocation in, or raise TooManyRequestsException. Every entry is matched by `leave`."""
+        if reserved is not None:
+            if self._running[key] >= reserved:
+                raise throttled(RESERVED_LIMIT_EXCEEDED)
+        else:
+            namespace = (key.account_id, key.region)
+            total = self._reserved_total.get(namespace)
+            limit = await self.unreserved_limit(namespace) if total is None else quotas.CONCURRENT_EXECUTIONS - total
+            if self._unreserved[namespace] >= limit:
+                raise throttled(ACCOUNT_LIMIT_EXCEEDED)
+            self._unreserved[namespace] += 1
+        self._running[key] += 1
+
+    def leave(self, key: FunctionKey, reserved: int | None) -> None:
+        """The same arguments as in `enter`."""
+        self._running[key] -= 1
+        if not self._running[key]:
+            del self._running[key]
+        if reserved is None:
+            self._unreserved[key.account_id, key.region] -= 1
+
+    def running(self) -> int:
+        return self._running.total()
+
+
+def throttled(reason: str) -> TooManyRequestsException:
+    return TooManyRequestsException("Rate Exceeded.", Reason=reason)

@@ -1,0 +1,401 @@
+"""Functions and their published versions: create, change, publish, list, delete."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lambdad.domain import environment_variables, quotas
+from lambdad.domain.arns import LATEST, FunctionKey, FunctionReference, is_version
+from lambdad.domain.errors import (
+    InvalidParameterValueException,
+    PreconditionFailedException,
+    ResourceConflictException,
+    ResourceNotFoundException,
+)
+from lambdad.domain.functions import (
+    Alias,
+    Function,
+    FunctionVersion,
+    LoggingConfig,
+    new_revision_id,
+    timestamp,
+)
+from lambdad.domain.packages import PackageInfo
+from lambdad.ports.clock import Clock
+from lambdad.ports.compute import ComputeHost
+from lambdad.ports.runtimes import InstalledRuntime, Runtimes
+from lambdad.ports.store import Store, Tables
+from lambdad.services.code import CodeService, check_storage
+
+REVISION_MISMATCH = (
+    "The Revision Id provided does not match the latest Revision Id. "
+    "Call the GetFunction/GetAlias API to retrieve the latest Revision Id"
+)
+UNQUALIFIED_ONLY = (
+    "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
+    "Please specify either a function name or an unqualified function ARN."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionDetails:
+    """A version with what belongs to its function, as GetFunction answers."""
+
+    version: FunctionVersion
+    function: Function
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list of versions, and the marker of the next part."""
+
+    versions: Sequence[FunctionVersion]
+    next_marker: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountUsage:
+    """How many functions an account has in a region, and the bytes of their packages."""
+
+    functions: int
+    code_bytes: int
+
+
+def require_unqualified(reference: FunctionReference) -> FunctionKey:
+    """The function itself, for operations that do not take a version or alias."""
+    if reference.qualifier is not None:
+        raise InvalidParameterValueException(UNQUALIFIED_ONLY)
+    return reference.key
+
+
+def require_function(tables: Tables, reference: FunctionReference) -> Function:
+    """The function, or ResourceNotFoundException."""
+    function = tables.function(reference.key)
+    if function is None:
+        raise reference.not_found()
+    return function
+
+
+def find_version(tables: Tables, reference: FunctionReference) -> tuple[FunctionVersion, Alias | None]:
+    """The version that a reference names, directly or by an alias; raises ResourceNotFoundException."""
+    qualifier = reference.qualifier or LATEST
+    alias = None
+    if not is_version(qualifier):
+        alias = tables.alias(reference.key, qualifier)
+        if alias is None:
+            raise reference.not_found()
+        qualifier = alias.function_version
+    version = tables.version(reference.key, qualifier)
+    if version is None:
+        raise reference.not_found()
+    return version, alias
+
+
+def check_revision(current: str, given: str | None) -> None:
+    if given is not None and given != current:
+        raise PreconditionFailedException(REVISION_MISMATCH)
+
+
+class FunctionsService:
+    """Operations on functions. `changed` is told of every function whose versions, aliases or limits have changed."""
+
+    def __init__(
+        self,
+        store: Store,
+        code: CodeService,
+        host: ComputeHost,
+        runtimes: Runtimes,
+        clock: Clock,
+        changed: Callable[[FunctionKey], None],
+    ) -> None:
+        self._store = store
+        self._code = code
+        self._host = host
+        self._runtimes = runtimes
+        self._clock = clock
+        self._changed = changed
+
+    async def create(
+        self, draft: FunctionVersion, package: bytes, tags: Mapping[str, str], publish: bool
+    ) -> FunctionVersion:
+        """Create a function from a draft of its `$LATEST`. Returns what the API shows: version 1 if published."""
+        draft = await self._checked(draft)
+        async with self._code.hold(package) as info:
+            latest = self._stamped(_with_code(draft, info))
+
+            def work(tables: Tables) -> FunctionVersion:
+                if tables.function(latest.key) is not None:
+                    raise ResourceConflictException(f"Function already exist: {latest.key.name}")
+                check_storage(tables, latest.key.account_id, latest.key.region, info.code_size)
+                tables.put_function(Function(latest.key, dict(tags)))
+                tables.put_version(latest)
+                return self._publish(tables, latest, None) if publish else latest
+
+            created = await self._store.write(work)
+        self._changed(latest.key)
+        return created
+
+    async def get(self, reference: FunctionReference) -> FunctionDetails:
+        def work(tables: Tables) -> FunctionDetails:
+            function = require_function(tables, reference)
+            return FunctionDetails(find_version(tables, reference)[0], function)
+
+        return await self._store.read(work)
+
+    async def update_code(
+        self,
+        reference: FunctionReference,
+        package: bytes,
+        *,
+        architecture: str | None = None,
+        revision_id: str | None = None,
+        publish: bool = False,
+        dry_run: bool = False,
+    ) -> FunctionVersion:
+        """Replace the code of `$LATEST`; with `dry_run` only say what it would become."""
+        key = require_unqualified(reference)
+        current = (await self.get(reference)).version
+        check_revision(current.revision_id, revision_id)
+
+        def renewed(latest: FunctionVersion, info: PackageInfo) -> FunctionVersion:
+            return self._stamped(replace(_with_code(latest, info), architecture=architecture or latest.architecture))
+
+        if dry_run:
+            return renewed(current, await self._code.inspect(package))
+        async with self._code.hold(package) as info:
+
+            def work(tables: Tables) -> tuple[FunctionVersion, FunctionVersion]:
+                latest = self._latest(tables, reference, revision_id)
+                check_storage(tables, key.account_id, key.region, info.code_size - latest.code_size)
+                updated = renewed(latest, info)
+                tables.put_version(updated)
+                return latest, self._publish(tables, updated, None) if publish else updated
+
+            replaced, updated = await self._store.write(work)
+        self._retire(replaced)
+        return updated
+
+    async def update_configuration(
+        self, reference: FunctionReference, changes: Mapping[str, Any], revision_id: str | None
+    ) -> FunctionVersion:
+        """Change fields of `$LATEST`; `changes` are fields of FunctionVersion, LoggingConfig as a mapping."""
+        require_unqualified(reference)
+        wanted = await self._checked(_changed_configuration((await self.get(reference)).version, changes))
+        changes = {**changes, "runtime_version": wanted.runtime_version}
+
+        def work(tables: Tables) -> tuple[FunctionVersion, FunctionVersion]:
+            latest = self._latest(tables, reference, revision_id)
+            updated = self._stamped(_changed_configuration(latest, changes))
+            tables.put_version(updated)
+            return latest, updated
+
+        replaced, updated = await self._store.write(work)
+        self._retire(replaced)
+        return updated
+
+    async def publish(
+        self, reference: FunctionReference, description: str | None, code_sha256: str | None, revision_id: str | None
+    ) -> FunctionVersion:
+        """Publish `$LATEST`; the last version again when nothing has changed since. `code_sha256` is in base64."""
+        require_unqualified(reference)
+
+        def work(tables: Tables) -> FunctionVersion:
+            latest = self._latest(tables, reference, revision_id)
+            current = hex_to_base64(latest.code_sha256)
+            if code_sha256 is not None and code_sha256 != current:
+                raise InvalidParameterValueException(
+                    f"CodeSHA256 ({code_sha256}) is different from current CodeSHA256 in $LATEST ({current}). "
+                    "Please try again with the CodeSHA256 in $LATEST."
+                )
+            return self._publish(tables, latest, description)
+
+        published = await self._store.write(work)
+        self._changed(reference.key)
+        return published
+
+    async def delete(self, reference: FunctionReference) -> None:
+        """Delete a function, or the one version that the reference names."""
+        if reference.qualifier is None:
+            await self._delete_function(reference)
+        else:
+            await self._delete_version(reference, reference.qualifier)
+
+    async def _delete_function(self, reference: FunctionReference) -> None:
+        def work(tables: Tables) -> Sequence[FunctionVersion]:
+            require_function(tables, reference)
+            versions = tables.versions(reference.key, -1, 1_000_000)
+            tables.delete_function(reference.key)
+            return versions
+
+        for version in await self._store.write(work):
+            self._retire(version)
+
+    async def _delete_version(self, reference: FunctionReference, qualifier: str) -> None:
+        def work(tables: Tables) -> FunctionVersion | None:
+            require_function(tables, reference)
+            if qualifier == LATEST:
+                raise InvalidParameterValueException("$LATEST version cannot be deleted without deleting the function.")
+            if not is_version(qualifier):
+                raise InvalidParameterValueException("Deletion of aliases is not currently supported.")
+            referring = [a.name for a in tables.aliases(reference.key, "", 1_000_000) if qualifier in a.versions]
+            if referring:
+                raise ResourceConflictException(
+                    f"Unable to delete version because the following aliases reference it: [{', '.join(referring)}]"
+                )
+            version = tables.version(reference.key, qualifier)
+            if version is not None:
+                tables.delete_version(reference.key, qualifier)
+            return version
+
+        deleted = await self._store.write(work)
+        if deleted is not None:
+            self._retire(deleted)
+
+    async def list_functions(
+        self, account_id: str, region: str, *, all_versions: bool, marker: str | None, limit: int
+    ) -> Page:
+        after_name, after_number = decode_marker(marker)
+
+        def work(tables: Tables) -> Sequence[FunctionVersion]:
+            if all_versions:
+                return tables.all_versions(account_id, region, (after_name, after_number), limit + 1)
+            return tables.latest_versions(account_id, region, after_name, limit + 1)
+
+        return _page(await self._store.read(work), limit)
+
+    async def list_versions(self, reference: FunctionReference, marker: str | None, limit: int) -> Page:
+        key = require_unqualified(reference)
+        _, after = decode_marker(marker)
+
+        def work(tables: Tables) -> Sequence[FunctionVersion]:
+            require_function(tables, reference)
+            return tables.versions(key, after, limit + 1)
+
+        return _page(await self._store.read(work), limit)
+
+    def code(self, version: FunctionVersion) -> AsyncIterator[bytes]:
+        """The package of a version, as it was uploaded."""
+        return self._code.read(version.code_sha256)
+
+    async def usage(self, account_id: str, region: str) -> AccountUsage:
+        """What an account has in a region."""
+
+        def work(tables: Tables) -> AccountUsage:
+            return AccountUsage(tables.function_count(account_id, region), tables.code_bytes(account_id, region))
+
+        return await self._store.read(work)
+
+    # Shared steps
+
+    async def _checked(self, version: FunctionVersion) -> FunctionVersion:
+        """The version with the interpreter that will run it. Raises InvalidParameterValueException."""
+        environment_variables.check(version.environment)
+        return replace(version, runtime_version=runtime_version(await self._runtimes.require(version.runtime)))
+
+    def _latest(self, tables: Tables, reference: FunctionReference, revision_id: str | None) -> FunctionVersion:
+        latest = tables.version(reference.key, LATEST)
+        if latest is None:
+            raise reference.not_found()
+        check_revision(latest.revision_id, revision_id)
+        return latest
+
+    def _publish(self, tables: Tables, latest: FunctionVersion, description: str | None) -> FunctionVersion:
+        function = tables.function(latest.key)
+        if function is None:
+            raise ResourceNotFoundException(f"Function not found: {latest.key.arn}")
+        last = tables.version(latest.key, str(function.next_version - 1)) if function.next_version > 1 else None
+        if last is not None and latest.same_content(last):
+            return last
+        published = replace(
+            latest,
+            version=str(function.next_version),
+            description=latest.description if description is None else description,
+            revision_id=new_revision_id(),
+            last_modified=timestamp(self._clock.time()),
+        )
+        tables.put_version(published)
+        tables.put_function(replace(function, next_version=function.next_version + 1))
+        return published
+
+    def _stamped(self, version: FunctionVersion) -> FunctionVersion:
+        return replace(version, revision_id=new_revision_id(), last_modified=timestamp(self._clock.time()))
+
+    def _retire(self, version: FunctionVersion) -> None:
+        self._changed(version.key)
+        self._host.retire(version)
+        self._code.release([version.code_sha256])
+
+
+def runtime_version(runtime: InstalledRuntime) -> str:
+    """What INIT_START and `RuntimeVersionConfig` call an interpreter; nothing for one that the function brings."""
+    return f"{runtime.language}:{runtime.version_text}" if runtime.executable is not None else ""
+
+
+def hex_to_base64(digest: str) -> str:
+    """`CodeSha256` as the API shows it."""
+    return base64.b64encode(bytes.fromhex(digest)).decode("ascii")
+
+
+def encode_marker(version: FunctionVersion) -> str:
+    number = 0 if version.version == LATEST else int(version.version)
+    return base64.urlsafe_b64encode(f"{version.key.name}:{number}".encode()).decode("ascii")
+
+
+def decode_marker(marker: str | None) -> tuple[str, int]:
+    """Where a list goes on: after this name and version number. Raises InvalidParameterValueException."""
+    if not marker:
+        return "", -1
+    try:
+        name, _, number = base64.urlsafe_b64decode(marker.encode()).decode().rpartition(":")
+        return name, int(number)
+    except (binascii.Error, ValueError):
+        raise InvalidParameterValueException("Invalid marker") from None
+
+
+def _page(versions: Sequence[FunctionVersion], limit: int) -> Page:
+    shown = versions[:limit]
+    return Page(shown, encode_marker(shown[-1]) if len(versions) > limit else None)
+
+
+def _with_code(version: FunctionVersion, info: PackageInfo) -> FunctionVersion:
+    return replace(version, code_sha256=info.sha256_hex, code_size=info.code_size)
+
+
+def _changed_configuration(latest: FunctionVersion, changes: Mapping[str, Any]) -> FunctionVersion:
+    fields = dict(changes)
+    if "logging" in fields:
+        fields["logging"] = merged_logging(latest.logging, fields["logging"])
+    return replace(latest, **fields)
+
+
+def merged_logging(current: LoggingConfig, changes: Mapping[str, str]) -> LoggingConfig:
+    """Logging settings with some of them replaced. The JSON format has levels, INFO unless said; text has none.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_LoggingConfig.html
+    """
+    log_format = changes.get("log_format", current.log_format)
+    levels = {name: changes[name] for name in ("application_log_level", "system_log_level") if name in changes}
+    group = changes.get("log_group", current.log_group)
+    if log_format != "JSON":
+        if levels:
+            raise InvalidParameterValueException("To set ApplicationLogLevel or SystemLogLevel, set LogFormat to JSON.")
+        return LoggingConfig(group, log_format)
+    return LoggingConfig(
+        group,
+        log_format,
+        levels.get("application_log_level") or current.application_log_level or "INFO",
+        levels.get("system_log_level") or current.system_log_level or "INFO",
+    )
+
+
+def default_logging(name: str) -> LoggingConfig:
+    return LoggingConfig(f"/aws/lambda/{name}")
+
+
+def page_limit(requested: int | None) -> int:
+    """`MaxItems`: at most 50 a page, as the service does."""
+    return min(requested or quotas.LIST_PAGE, quotas.LIST_PAGE)

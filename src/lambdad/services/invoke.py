@@ -1,0 +1,132 @@
+"""Invocations: find the version, let it in or throttle it, run it on the compute host."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from lambdad.domain.arns import FunctionKey, FunctionReference
+from lambdad.domain.functions import Alias, FunctionVersion
+from lambdad.domain.invocations import Invocation, Outcome
+from lambdad.domain.tracing import trace_header
+from lambdad.ports.clock import Clock
+from lambdad.ports.compute import ComputeHost, ResponseStream
+from lambdad.ports.store import Store, Tables
+from lambdad.services.concurrency import ConcurrencyService
+from lambdad.services.functions import find_version, require_function
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a reference leads to: a version, or two with an alias that chooses."""
+
+    version: FunctionVersion
+    alias: Alias | None
+    additional: FunctionVersion | None
+    reserved: int | None
+
+    def choose(self, draw: float) -> FunctionVersion:
+        if self.alias is None or self.additional is None:
+            return self.version
+        return self.additional if self.alias.version_for(draw) == self.additional.version else self.version
+
+
+class Targets:
+    """References resolved and remembered, so that an invocation reads nothing from disk.
+
+    A function's entries are dropped when it changes; one that was being read meanwhile is not remembered.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[FunctionKey, dict[str | None, Target]] = {}
+        self._changes: dict[FunctionKey, int] = {}
+
+    def known(self, reference: FunctionReference) -> Target | None:
+        targets = self._known.get(reference.key)
+        return targets.get(reference.qualifier) if targets is not None else None
+
+    async def find(self, reference: FunctionReference) -> Target:
+        """Raises ResourceNotFoundException."""
+        changes = self._changes.get(reference.key, 0)
+
+        def work(tables: Tables) -> Target:
+            function = require_function(tables, reference)
+            version, alias = find_version(tables, reference)
+            additional = None
+            if alias is not None and alias.additional_version is not None:
+                additional = tables.version(reference.key, alias.additional_version)
+            return Target(version, alias, additional, function.reserved_concurrency)
+
+        target = await self._store.read(work)
+        if self._changes.get(reference.key, 0) == changes:
+            self._known.setdefault(reference.key, {})[reference.qualifier] = target
+        return target
+
+    def forget(self, key: FunctionKey) -> None:
+        self._known.pop(key, None)
+        self._changes[key] = self._changes.get(key, 0) + 1
+
+
+@dataclass(slots=True)
+class InvokeRequest:
+    """What a caller asks for."""
+
+    reference: FunctionReference
+    request_id: str
+    payload: bytes
+    client_context: str | None = None
+    trace: str | None = None
+    tail_log: bool = False
+
+
+class InvokeService:
+    """Runs synchronous invocations."""
+
+    def __init__(self, targets: Targets, concurrency: ConcurrencyService, host: ComputeHost, clock: Clock) -> None:
+        self._targets = targets
+        self._concurrency = concurrency
+        self._host = host
+        self._clock = clock
+
+    async def check(self, reference: FunctionReference) -> FunctionVersion:
+        """What `DryRun` does: everything short of running. Raises ResourceNotFoundException."""
+        return (await self._target(reference)).version
+
+    async def invoke(self, request: InvokeRequest) -> tuple[FunctionVersion, Outcome]:
+        """Run an invocation and wait for its end; raises ServiceError when it cannot run at all."""
+        target = await self._target(request.reference)
+        version = target.choose(random.random())
+        key = version.key
+        await self._concurrency.enter(key, target.reserved)
+        try:
+            return version, await self._host.invoke(version, self._invocation(request, version))
+        finally:
+            self._concurrency.leave(key, target.reserved)
+
+    async def invoke_stream(self, request: InvokeRequest) -> tuple[FunctionVersion, ResponseStream]:
+        """The same, returning when the response begins. The function runs on when the caller stops reading."""
+        target = await self._target(request.reference)
+        version = target.choose(random.random())
+        key = version.key
+        await self._concurrency.enter(key, target.reserved)
+        try:
+            stream = await self._host.invoke_stream(version, self._invocation(request, version))
+        except BaseException:
+            self._concurrency.leave(key, target.reserved)
+            raise
+        stream.outcome.add_done_callback(lambda _: self._concurrency.leave(key, target.reserved))
+        return version, stream
+
+    async def _target(self, reference: FunctionReference) -> Target:
+        return self._targets.known(reference) or await self._targets.find(reference)
+
+    def _invocation(self, request: InvokeRequest, version: FunctionVersion) -> Invocation:
+        return Invocation(
+            request.request_id,
+            request.reference.arn,
+            request.payload,
+            trace_header(self._clock.time(), request.trace, active=version.tracing_mode == "Active"),
+            request.client_context,
+            request.tail_log,
+        )

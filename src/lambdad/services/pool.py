@@ -1,0 +1,291 @@
+"""The environments of this machine: started on demand, used again, stopped when idle. The local compute host.
+
+Each version has a pool of its own. An invocation takes the environment that was used last, or starts another one and
+takes whichever is free first, its own or somebody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from lambdad.domain import credentials, environment_variables, invocations
+from lambdad.domain.environment_variables import Surroundings
+from lambdad.domain.errors import InvalidRuntimeException, ServiceException
+from lambdad.domain.functions import FunctionVersion
+from lambdad.domain.invocations import Invocation, Outcome
+from lambdad.domain.lifecycle import State
+from lambdad.ports.clock import Clock
+from lambdad.ports.compute import ResponseStream
+from lambdad.ports.sandbox import SandboxDriver, SandboxFailed, SandboxSpec
+from lambdad.services.environment import Environment, InitFailed, LogSink, ResponseChunks, new_log_stream
+
+_BUSY: Final = frozenset({State.INVOKING, State.STREAMING})
+
+
+class RuntimeListener(Protocol):
+    """The Runtime API of one environment."""
+
+    address: str
+
+    async def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class CodeDirectories(Protocol):
+    """Unpacked packages by content hash."""
+
+    async def directory_for(self, code_sha256: str) -> Path: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeCommand:
+    """How to start a version's runtime: the command, what it is called in logs, and where things are."""
+
+    arguments: tuple[str, ...]
+    version: str
+    version_arn: str
+    runtime_dir: str
+    path: str
+
+
+class RuntimeCommands(Protocol):
+    """Finds the command for a version whose code is in `code`; None when the runtime is not installed."""
+
+    async def command(self, version: FunctionVersion, code: Path) -> RuntimeCommand | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class HostParts:
+    """What a host is made of."""
+
+    clock: Clock
+    driver: SandboxDriver
+    code: CodeDirectories
+    commands: RuntimeCommands
+    listener: Callable[[Environment], RuntimeListener]
+    log_sink: Callable[[FunctionVersion, str], LogSink]
+    endpoint_url: Callable[[], str]
+    idle_s: float
+
+
+class VersionPool:
+    """The environments of one version in one configuration."""
+
+    def __init__(self, version: FunctionVersion) -> None:
+        self.version = version
+        self.idle: list[Environment] = []
+        self.all: set[Environment] = set()
+        self.waiting: deque[asyncio.Future[Environment | None]] = deque()
+        self.retired = False
+
+    def offer(self, environment: Environment | None) -> bool:
+        """Hand an environment, or the news that one could not start, to whoever has waited longest."""
+        while self.waiting:
+            waiter = self.waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(environment)
+                return True
+        return False
+
+    def refuse(self, error: Exception) -> None:
+        """Fail whoever has waited longest."""
+        while self.waiting:
+            waiter = self.waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(error)
+                return
+
+
+class LocalHost:
+    """Runs environments on this machine. See `lambdad.ports.compute.ComputeHost`."""
+
+    def __init__(self, parts: HostParts) -> None:
+        self._parts = parts
+        self._pools: dict[str, VersionPool] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._environments: set[Environment] = set()
+
+    async def prepare(self, version: FunctionVersion) -> None:
+        await self._parts.code.directory_for(version.code_sha256)
+
+    async def invoke(self, version: FunctionVersion, invocation: Invocation) -> Outcome:
+        pool = self._pool(version)
+        environment = pool.idle.pop() if pool.idle else await self._acquire(pool)
+        if environment is None:
+            return await self._invoke_in_new(pool, invocation, None)
+        return await environment.invoke(invocation)
+
+    async def invoke_stream(self, version: FunctionVersion, invocation: Invocation) -> ResponseStream:
+        pool = self._pool(version)
+        environment = pool.idle.pop() if pool.idle else await self._acquire(pool)
+        chunks = ResponseChunks()
+        if environment is None:
+            done: asyncio.Future[Outcome] = asyncio.ensure_future(self._invoke_in_new(pool, invocation, chunks))
+        else:
+            done = environment.invoke(invocation, chunks)
+        await asyncio.wait((done, chunks.begun), return_when=asyncio.FIRST_COMPLETED)
+        return ResponseStream(chunks, done)
+
+    def retire(self, version: FunctionVersion) -> None:
+        pool = self._pools.pop(version.revision_id, None)
+        if pool is None:
+            return
+        pool.retired = True
+        for environment in list(pool.all):
+            environment.retired = True
+            if environment.state is State.IDLE and environment in pool.idle:
+                environment.begin_stop()
+        pool.idle.clear()
+
+    def unused(self, code_sha256: str) -> asyncio.Future[None]:
+        ends = [e.ended for e in self._environments if e.version.code_sha256 == code_sha256]
+        return asyncio.ensure_future(_all_done(ends))
+
+    def status(self) -> Mapping[str, Any]:
+        return {
+            "driver": self._parts.driver.name,
+            "isolated": self._parts.driver.isolated,
+            "environments": len(self._environments),
+            "busy": sum(environment.state in _BUSY for environment in self._environments),
+        }
+
+    async def reap(self) -> None:
+        """Stop environments that have been idle for too long, for ever; the application runs this as a task."""
+        while True:
+            await self._parts.clock.sleep(min(self._parts.idle_s / 4, 5.0))
+            oldest = self._parts.clock.monotonic() - self._parts.idle_s
+            for pool in list(self._pools.values()):
+                for environment in [idle for idle in pool.idle if idle.idle_since <= oldest]:
+                    pool.idle.remove(environment)
+                    environment.begin_stop()
+
+    async def drain(self, seconds: float) -> None:
+        for pool in list(self._pools.values()):
+            self.retire(pool.version)
+        ends = [environment.ended for environment in self._environments if environment.state in _BUSY]
+        if ends:
+            await asyncio.wait(ends, timeout=seconds)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*(environment.stop() for environment in list(self._environments)))
+        await self._parts.driver.close()
+
+    # Starting environments
+
+    def _pool(self, version: FunctionVersion) -> VersionPool:
+        pool = self._pools.get(version.revision_id)
+        if pool is None:
+            pool = self._pools[version.revision_id] = VersionPool(version)
+        return pool
+
+    async def _acquire(self, pool: VersionPool) -> Environment | None:
+        """An environment that is free; None when the one that was started failed to initialize."""
+        waiter: asyncio.Future[Environment | None] = asyncio.get_running_loop().create_future()
+        pool.waiting.append(waiter)
+        self._spawn(self._start(pool))
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            environment = waiter.result() if waiter.done() and not waiter.cancelled() else None
+            if environment is not None:
+                self._idle(pool, environment)
+            raise
+
+    async def _start(self, pool: VersionPool) -> None:
+        """Start an environment for the pool; on failure, the longest waiting invocation is told."""
+        try:
+            environment = await self._launch(pool, self._log_stream(pool.version))
+            await environment.initialize()
+        except (InitFailed, SandboxFailed):
+            pool.offer(None)
+        except asyncio.CancelledError:
+            pool.refuse(ServiceException("The service is shutting down."))
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the invocation that waits for it
+            pool.refuse(error)
+
+    async def _launch(self, pool: VersionPool, log_stream: str) -> Environment:
+        """Start a sandbox with the runtime in it. Raises SandboxFailed, or a ServiceError."""
+        parts, version = self._parts, pool.version
+        code = await parts.code.directory_for(version.code_sha256)
+        command = await parts.commands.command(version, code)
+        if command is None:
+            raise InvalidRuntimeException(f"The runtime {version.runtime} is not installed on this machine.")
+        environment = Environment(
+            version,
+            parts.clock,
+            parts.log_sink(version, log_stream),
+            log_stream,
+            on_idle=lambda idle: self._idle(pool, idle),
+            on_end=lambda ended: self._ended(pool, ended, listener),
+        )
+        listener = parts.listener(environment)
+        await listener.open()
+        pool.all.add(environment)
+        self._environments.add(environment)
+        environment.retired = pool.retired
+        environment.log_init_start(command.version, command.version_arn)
+        around = Surroundings(
+            runtime_api=listener.address,
+            task_root=parts.driver.task_root(code),
+            runtime_dir=command.runtime_dir,
+            endpoint_url=parts.endpoint_url(),
+            path=command.path,
+            log_stream=log_stream,
+            credentials=credentials.issue(version.key.account_id),
+        )
+        variables = environment_variables.build(version, around)
+        spec = SandboxSpec(command.arguments, variables, code, version.memory_mb, version.ephemeral_storage_mb)
+        try:
+            sandbox = await parts.driver.launch(spec)
+        except SandboxFailed:
+            await environment.stop()
+            raise
+        environment.attach(sandbox)
+        return environment
+
+    async def _invoke_in_new(self, pool: VersionPool, invocation: Invocation, stream: ResponseChunks | None) -> Outcome:
+        """Initialize once more, now as a part of the invocation and within its timeout, as Lambda does.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-init-errors
+        """
+        try:
+            environment = await self._launch(pool, self._log_stream(pool.version))
+        except SandboxFailed as failure:
+            return invocations.invalid_entrypoint(invocation.request_id, str(failure)).outcome()
+        return await environment.invoke(invocation, stream)
+
+    def _idle(self, pool: VersionPool, environment: Environment) -> None:
+        if environment.state is State.IDLE and not pool.offer(environment):
+            if pool.retired:
+                environment.begin_stop()
+            else:
+                pool.idle.append(environment)
+
+    def _ended(self, pool: VersionPool, environment: Environment, listener: RuntimeListener) -> None:
+        listener.close()
+        pool.all.discard(environment)
+        self._environments.discard(environment)
+        if environment in pool.idle:
+            pool.idle.remove(environment)
+
+    def _log_stream(self, version: FunctionVersion) -> str:
+        today = datetime.datetime.fromtimestamp(self._parts.clock.time(), datetime.UTC)
+        return new_log_stream(f"{today:%Y/%m/%d}", version.version)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _all_done(ends: Sequence[asyncio.Future[None]]) -> None:
+    if ends:
+        await asyncio.wait(ends)
