@@ -140,12 +140,15 @@ class RuntimeDiscovery:
         return [_Interpreter(c, v) for c, v in zip(asked, versions, strict=True) if v is not None]
 
     async def _version(self, candidate: Candidate) -> Version | None:
-        known = self._known.get(candidate.executable)
-        if known is None:
-            async with self._turns:
-                known = await _ask(candidate)
-            if known is not None:
-                self._known.put(candidate.executable, known)
+        try:
+            known = self._known.get(candidate.executable)
+            if known is None:
+                async with self._turns:
+                    known = await _ask(candidate)
+                if known is not None:
+                    self._known.put(candidate.executable, known)
+        except OSError:  # uninstalled while it was asked
+            return None
         return runtimes.version_of(known or "")
 
 

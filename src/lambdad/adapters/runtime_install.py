@@ -88,9 +88,15 @@ class RuntimeInstaller:
         """A new directory to fill, which gets its final name if the block ends well."""
         making = Path(tempfile.mkdtemp(dir=self._unfinished))
         yield making
-        final.parent.mkdir(parents=True, exist_ok=True)
         making.chmod(0o755)
-        making.rename(final)
+        self._put(making, final)
+
+    def _put(self, made: Path, final: Path) -> None:
+        """Give what is made its final name, in place of what is there and does not work."""
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            final.rename(Path(tempfile.mkdtemp(dir=self._unfinished), "old"))
+        made.rename(final)
 
     async def _add_interpreter(self, runtime: Runtime, progress: Progress) -> None:
         if runtime.language is Language.PYTHON:
@@ -113,11 +119,9 @@ class RuntimeInstaller:
             f"Python {version} in any other way: lambdad finds it.",
             progress,
         )
-        for made in making.glob("*/bin/python3"):
-            final = self._runtimes_dir / "python" / made.parent.parent.resolve().name
-            final.parent.mkdir(exist_ok=True)
-            if not final.exists():
-                made.parent.parent.resolve().rename(final)
+        # Beside the installation, uv makes a link to it under a shorter name.
+        for installation in {program.parent.parent.resolve() for program in making.glob("*/bin/python3")}:
+            self._put(installation, self._runtimes_dir / "python" / installation.name)
 
     async def _add_nodejs(self, runtime: Runtime, progress: Progress) -> None:
         major = str(runtime.version[0])
@@ -145,7 +149,7 @@ class RuntimeInstaller:
         python, version = str(installed.executable), installed.version_text
         only_wheels = ["--target", str(making), "--only-binary", ":all:"]
         if uv := self._uv():
-            command = [uv, "pip", "install", "--python", python, "--no-config", *only_wheels, "boto3"]
+            command = [uv, "pip", "install", "--python", python, *only_wheels, "boto3"]
         elif importlib.util.find_spec("pip"):
             command = [sys.executable, "-m", "pip", "install", "--no-compile", "--disable-pip-version-check"]
             command += ["--python-version", version, *only_wheels, "boto3"]
@@ -153,7 +157,7 @@ class RuntimeInstaller:
             raise RuntimeInstallError("Installing boto3 needs uv, or pip beside lambdad; neither is on this machine.")
         await self._run(command, f"boto3 could not be installed for Python {version}.", progress)
         shutil.rmtree(making / "bin", ignore_errors=True)
-        compile_all = [python, "-I", "-S", "-m", "compileall", "-q", "-s", str(making), str(making)]
+        compile_all = [python, "-I", "-S", "-m", "compileall", "-q", str(making)]
         await self._run(compile_all, "boto3 could not be compiled.", progress)
 
     async def _npm_install(self, directory: Path, packages: list[str], failure: str, progress: Progress) -> None:
@@ -176,22 +180,23 @@ class RuntimeInstaller:
         """
         progress(f"$ {' '.join(command)}")
         last: deque[str] = deque(maxlen=_LAST_LINES)
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            cwd=self._unfinished,
-            env=dict(self._environ),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            umask=0o022,  # functions of every user read what it writes
-        )
         try:
-            assert process.stdout is not None  # it is a pipe
-            while chunk := await process.stdout.read(1 << 16):
-                for line in chunk.decode(errors="replace").splitlines():
-                    last.append(line)
-                    progress(line)
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                cwd=self._unfinished,
+                env=dict(self._environ),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+                umask=0o022,  # functions of every user read what it writes
+            )
+        except OSError as error:
+            raise RuntimeInstallError(f"{failure} {command[0]} cannot be run: {error.strerror}") from error
+        try:
+            async for line in _lines(process):
+                last.append(line)
+                progress(line)
             status = await process.wait()
         finally:
             await _end(process)
@@ -200,16 +205,28 @@ class RuntimeInstaller:
             raise RuntimeInstallError(f"{failure} The command was: {' '.join(command)}\nIt said:\n{said}")
 
 
+async def _lines(process: asyncio.subprocess.Process) -> AsyncIterator[str]:
+    """What a command prints, by lines of any length, without the empty ones."""
+    assert process.stdout is not None  # it is a pipe
+    rest = b""
+    while chunk := await process.stdout.read(1 << 16):
+        *whole, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
+        for line in whole:
+            if line.strip():
+                yield line.decode(errors="replace")
+    if rest.strip():
+        yield rest.decode(errors="replace")
+
+
 async def _end(process: asyncio.subprocess.Process) -> None:
     """End a command that is still running, with its children: politely, then for certain."""
     if process.returncode is not None:
         return
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
-    try:
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_TERMINATION_GRACE_S):
             await process.wait()
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+    with contextlib.suppress(ProcessLookupError):  # nobody of its group is left
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()

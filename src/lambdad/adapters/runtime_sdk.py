@@ -130,7 +130,7 @@ class RuntimeSdks:
 
 @lru_cache
 def _requires_python(found: Distribution) -> str | None:
-    return found.metadata["Requires-Python"] if "Requires-Python" in found.metadata else None
+    return next(iter(found.metadata.get_all("Requires-Python") or ()), None)
 
 
 def _top_level(found: Distribution) -> dict[str, Path]:

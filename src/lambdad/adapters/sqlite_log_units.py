@@ -390,7 +390,6 @@ def expire(connection: sqlite3.Connection, now_ms: int, limit: int) -> int:
     for group_id, group in map(_group_record, rows):
         if removed < limit:
             removed += _remove_expired(connection, group_id, group.kept_since_ms(now_ms), limit - removed)
-    connection.execute("PRAGMA incremental_vacuum(2000)").fetchall()
     return removed
 
 

@@ -160,7 +160,16 @@ class SqliteLogStore:
         return await self._read(units.scan, key, events, streams, prefix, matches, look)
 
     async def expire(self, now_ms: int, limit: int) -> int:
-        return await self._write(units.expire, now_ms, limit)
+        removed = await self._write(units.expire, now_ms, limit)
+        await asyncio.get_running_loop().run_in_executor(self._writer_thread, self._give_space_back)
+        return removed
+
+    def _give_space_back(self) -> None:
+        try:
+            # As a script: `execute` would step this pragma once, and one step is one page.
+            self._writer.executescript("PRAGMA incremental_vacuum(2000)")
+        except sqlite3.Error as error:
+            raise _unavailable(error) from error
 
 
 def _unavailable(error: sqlite3.Error) -> ServiceUnavailableException:

@@ -121,8 +121,9 @@ def supported(name: str) -> Runtime:
         raise unknown(name)
     if not runtime.is_supported:
         raise InvalidParameterValueException(
-            f"The runtime {name} is not supported yet by lambdad. It runs {', '.join(each.name for each in SUPPORTED)}; "
-            "a function in another language can bring its own runtime with provided.al2023."
+            f"The runtime {name} is not supported yet by lambdad. "
+            f"It runs {', '.join(each.name for each in SUPPORTED)}; a function in another language can bring its own "
+            "runtime with provided.al2023."
         )
     return runtime
 

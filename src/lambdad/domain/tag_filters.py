@@ -10,7 +10,7 @@ from typing import Any
 
 
 def matches_name_pattern(name: str, pattern: str) -> bool:
-    """Whether a name starts with (`^a`) or holds (`a`) one of the texts between the bars; an empty pattern takes all."""
+    """Whether a name starts with (`^a`) or holds (`a`) one of the texts between the bars; the empty one takes all."""
     return any(name.startswith(part[1:]) if part.startswith("^") else part in name for part in pattern.split("|"))
 
 

@@ -14,7 +14,7 @@ import base64
 import binascii
 import json
 import socket
-from typing import Final
+from typing import Final, cast
 
 import httptools
 
@@ -104,8 +104,7 @@ class RuntimeConnection(asyncio.Protocol):
         self._withheld = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

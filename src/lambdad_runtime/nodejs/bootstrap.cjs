@@ -786,21 +786,15 @@ function isInModulePackage(file) {
   }
 }
 
-async function importModule(file, packageDirectories) {
-  resolveImportsIn(packageDirectories);
-  return import(require('url').pathToFileURL(file).href);
-}
-
 /** Loads the module that the handler setting names: AWS tries the bare name, .js, .mjs, .cjs, then packages. */
 async function loadModule(root, name, packageDirectories) {
-  const file = path.resolve(root, name);
-  if (isFile(file)) return require(file);
-  if (isFile(`${file}.js`)) {
-    return isInModulePackage(file) ? importModule(`${file}.js`, packageDirectories) : require(`${file}.js`);
-  }
-  if (isFile(`${file}.mjs`)) return importModule(`${file}.mjs`, packageDirectories);
-  if (isFile(`${file}.cjs`)) return require(`${file}.cjs`);
-  return require(require.resolve(name, { paths: [root, path.dirname(file)] }));
+  const base = path.resolve(root, name);
+  const extension = ['', '.js', '.mjs', '.cjs'].find((candidate) => isFile(base + candidate));
+  if (extension === undefined) return require(require.resolve(name, { paths: [root, path.dirname(base)] }));
+  const file = base + extension;
+  const isModule = extension === '.mjs' || (extension === '.js' && isInModulePackage(file));
+  resolveImports(file, isModule, packageDirectories);
+  return isModule ? import(require('url').pathToFileURL(file).href) : require(file);
 }
 
 async function loadHandler(setting, root, packageDirectories) {
@@ -846,21 +840,46 @@ function addPackageDirectories(sdkDirectories) {
   return all.filter((directory) => path.basename(directory) === 'node_modules');
 }
 
+/** The directories that exist and in which ES modules beside `file` would not look by themselves, going upwards. */
+function outOfReach(file, directories) {
+  const inReach = new Set();
+  for (let directory = path.dirname(file); !inReach.has(directory); directory = path.dirname(directory)) {
+    inReach.add(directory);
+    const packages = path.join(directory, 'node_modules');
+    if (fs.existsSync(packages)) inReach.add(fs.realpathSync(packages));
+  }
+  return directories.filter((directory) => fs.existsSync(directory) && !inReach.has(fs.realpathSync(directory)));
+}
+
+/** Whether the ES module at `file` clearly imports nothing but what Node.js brings along. */
+function importsOnlyBuiltins(file) {
+  const text = fs.readFileSync(file, 'utf8');
+  if (/\bimport\s*\(\s*[^'"\s]|\b(?:from|import)\s*\//.test(text)) return false; // computed, or after a comment
+  const specifiers = Array.from(text.matchAll(/\b(?:from|import)\s*\(?\s*(['"])(.*?)\1/g), (match) => match[2]);
+  return specifiers.every((name) => name.startsWith('node:') || Module.builtinModules.includes(name));
+}
+
 /**
- * Lets import find packages in `directories`, which ES modules by themselves look for only above the importing file.
- * Node.js can be told so since 18.19, 20.6 and 22.15; from 22.15 on it needs no thread for it.
+ * Lets import find packages in `directories`, as require does. Node.js can be told so since 18.19 and 20.6, by hooks
+ * in a thread that costs as much as half a start, and since 22.15 by hooks that cost next to nothing: they are set only
+ * for functions that can need them.
  */
-function resolveImportsIn(directories) {
-  const present = directories.filter((directory) => fs.existsSync(directory));
-  if (present.length === 0 || !Module.register) return;
+function resolveImports(file, isModule, directories) {
+  if (!Module.register || directories.length === 0) return;
+  const unreached = outOfReach(file, directories);
+  if (unreached.length === 0) return;
   const { pathToFileURL } = require('url');
   // A file beside a node_modules directory: what it imports is looked for in there.
-  const parents = present.map((directory) => pathToFileURL(path.join(directory, '..', 'importer.mjs')).href);
-  if (!Module.registerHooks) {
+  const parents = unreached.map((directory) => pathToFileURL(path.join(directory, '..', 'importer.mjs')).href);
+  if (Module.registerHooks) {
+    if (isModule || fs.readFileSync(file).includes('import(')) Module.registerHooks(resolveHooks(parents));
+  } else if (isModule && !importsOnlyBuiltins(file)) {
     Module.register('./resolve_hook.mjs', pathToFileURL(__filename), { data: parents });
-    return;
   }
-  Module.registerHooks({
+}
+
+function resolveHooks(parents) {
+  return {
     resolve(specifier, context, nextResolve) {
       try {
         return nextResolve(specifier, context);
@@ -876,7 +895,7 @@ function resolveImportsIn(directories) {
         throw error;
       }
     },
-  });
+  };
 }
 
 // ---------------------------------------------------------------------------------------------------------- the main

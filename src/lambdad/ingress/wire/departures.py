@@ -28,6 +28,9 @@ class Departures:
     """The Content-Type of an operation whose output is a blob, where it is not application/octet-stream."""
 
 
+_ROLE: Final = r"arn:(aws[a-zA-Z-]*)?:iam::(\d{12}|account):role/?[a-zA-Z_0-9+=,.@\-_/]+"
+
+
 def _lambda_constraints() -> dict[tuple[str, str], Mapping[str, Any]]:
     constraints: dict[tuple[str, str], Mapping[str, Any]] = {
         # The documented quota is tighter than the model, which also covers managed instances.
@@ -36,6 +39,8 @@ def _lambda_constraints() -> dict[tuple[str, str], Mapping[str, Any]]:
     for request in ("CreateFunctionRequest", "UpdateFunctionConfigurationRequest"):
         # The service itself answers an unknown runtime, with InvalidParameterValueException.
         constraints[request, "Runtime"] = {"enum": None}
+        # The account may be the word that documentation has in its place: the seeds' commands work as written.
+        constraints[request, "Role"] = {"pattern": _ROLE}
         constraints[request, "Timeout"] = {"max": quotas.TIMEOUT_S_MAX}
         constraints[request, "MemorySize"] = {"max": quotas.MEMORY_MB_MAX}
     return constraints

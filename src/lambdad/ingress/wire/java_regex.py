@@ -29,8 +29,8 @@ def compile_java(pattern: str) -> re.Pattern[str]:
         raise UntranslatablePattern(f"{pattern}: {error}") from error
 
 
-# EventBridge's two patterns for headers try every way to cut up a run of spaces, and take a time that doubles with every
-# word. These match the same texts in one pass.
+# EventBridge's two patterns for headers try every way to part words from spaces, in a time that doubles with each word.
+# These match the same texts in one pass.
 _LINEAR: Final = {
     r"^[ \t]*[\x20-\x7E]+([ \t]+[\x20-\x7E]+)*[ \t]*$": r"\t*[\x20-\x7E][\t\x20-\x7E]*",
     r"^[ \t]*[^\x00-\x1F:\x7F]+([ \t]+[^\x00-\x1F:\x7F]+)*[ \t]*$": r"\t*[^\x00-\x1F:\x7F][^\x00-\x08\x0A-\x1F:\x7F]*",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,6 +37,14 @@ def to_botocore(model: ServiceModel, operation: str, response: Response) -> dict
     """What botocore makes of an answer, be it success or an error."""
     parser = botocore.parsers.create_parser(model.metadata["protocol"])
     assert isinstance(response.body, bytes)
-    answer = {"status_code": response.status, "headers": HeadersDict(response.headers), "body": response.body}
-    parsed: dict[str, Any] = parser.parse(answer, model.operation_model(operation).output_shape)
+    operation_model = model.operation_model(operation)
+    streams = operation_model.has_streaming_output and response.status < 300
+    body = BytesIO(response.body) if streams else response.body
+    answer = {"status_code": response.status, "headers": HeadersDict(response.headers), "body": body}
+    parsed: dict[str, Any] = parser.parse(answer, operation_model.output_shape)
+    error_shape = model.shape_for_error_code(parsed["Error"]["Code"]) if response.status >= 300 else None
+    if error_shape is not None:  # as botocore's endpoint adds what is modelled of an error
+        parsed.update({name: value for name, value in parser.parse(answer, error_shape).items() if name != "Error"})
+    if streams:
+        parsed[operation_model.output_shape.serialization["payload"]] = response.body
     return parsed

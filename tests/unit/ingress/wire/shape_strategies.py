@@ -53,13 +53,15 @@ def values(shape: Any, milliseconds: bool, level: int = 0) -> st.SearchStrategy[
 
 def structures(shape: Any, milliseconds: bool, level: int = 0) -> st.SearchStrategy[dict[str, Any]]:
     """Structures with some of their members; with all that stand in the path, which has to be there."""
-    if level >= MOST_LEVELS:
+    if level >= MOST_LEVELS and not shape.is_tagged_union:
         return st.just({})
     members = {
         name: values(member, milliseconds, level + 1)
         for name, member in shape.members.items()
         if not member.serialization.get("eventstream")
     }
+    if shape.is_tagged_union:  # which has one member, neither more nor less
+        return st.one_of([value.map(lambda one, name=name: {name: one}) for name, value in members.items()])
     in_path = {name for name in members if shape.members[name].serialization.get("location") == "uri"}
     return st.fixed_dictionaries(
         {name: members[name] for name in in_path},

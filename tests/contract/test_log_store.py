@@ -1,0 +1,518 @@
+"""What every LogStore does, whichever it is."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lambdad.adapters import sqlite_log_units
+from lambdad.adapters.memory_logs import MemoryLogStore
+from lambdad.adapters.sqlite_logs import SqliteLogStore
+from lambdad.adapters.sqlite_schema import NewerSchema
+from lambdad.domain.errors import ServiceError, ValidationException
+from lambdad.domain.logs import DAY_MS, EventBatch, GroupKey, LogGroup, LogStream, Position, ServiceUnavailableException
+from lambdad.ports.logs import EventRange, LogStore, Scan
+
+KEY = GroupKey("111122223333", "us-east-1", "/aws/lambda/f")
+OTHER = GroupKey("111122223333", "eu-west-1", "/aws/lambda/f")
+ALL = EventRange(0, 2**62, None, True, 1000, 2**20)
+Run = Callable[[Callable[[LogStore], Awaitable[None]]], None]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
+    """Runs a test's coroutine on a fresh store, which is closed after it."""
+
+    def run_it(test: Callable[[LogStore], Awaitable[None]]) -> None:
+        async def with_store() -> None:
+            store: LogStore = MemoryLogStore() if request.param == "memory" else SqliteLogStore(tmp_path)
+            try:
+                await test(store)
+            finally:
+                await store.close()
+
+        asyncio.run(with_store())
+
+    return run_it
+
+
+def batch(stream: str, *events: tuple[int, str], key: GroupKey = KEY, ingested_ms: int = 5000) -> EventBatch:
+    return EventBatch(key, stream, ingested_ms, events)
+
+
+async def fill(store: LogStore, *batches: EventBatch) -> None:
+    await store.append(batches, create=True)
+
+
+async def scan(
+    store: LogStore,
+    events: EventRange = ALL,
+    *,
+    streams: Sequence[str] | None = None,
+    prefix: str = "",
+    matches: Callable[[str], bool] = lambda message: True,
+    look: int = 1000,
+) -> Scan:
+    return await store.scan(KEY, events, streams=streams, prefix=prefix, matches=matches, look=look)
+
+
+async def messages(store: LogStore, stream: str, events: EventRange = ALL) -> list[str]:
+    return [event.message for event in await store.read(KEY, stream, events)]
+
+
+def refused(code: str, text: str) -> pytest.RaisesExc[ServiceError]:
+    return pytest.raises(ServiceError, check=lambda error: error.code == code and text in error.message)
+
+
+def nothing(group: LogGroup) -> None:
+    """A check that finds nothing wrong."""
+
+
+def test_groups_are_made_found_changed_and_deleted(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        group = LogGroup(KEY, 1000, "INFREQUENT_ACCESS", None, True, {"team": "a"})
+        await store.create_group(group)
+        assert await store.group(KEY) == group
+        assert await store.group(OTHER) is None
+        with refused("ResourceAlreadyExistsException", "The specified log group already exists"):
+            await store.create_group(group)
+        await store.create_group(LogGroup(OTHER, 2000))
+
+        changed = await store.update_group(KEY, lambda found: replace(found, retention_days=3, tags={"b": "é"}))
+        assert changed == replace(group, retention_days=3, tags={"b": "é"})
+        assert await store.group(KEY) == changed
+        with pytest.raises(ValidationException):
+            await store.update_group(KEY, _refuse)
+        with pytest.raises(ValidationException):
+            await store.delete_group(KEY, _refuse)
+        assert await store.group(KEY) == changed
+
+        await store.delete_group(KEY, nothing)
+        assert await store.group(KEY) is None
+        assert await store.group(OTHER) == LogGroup(OTHER, 2000)
+        for call in (store.delete_group(KEY, nothing), store.update_group(KEY, lambda found: found)):
+            with refused("ResourceNotFoundException", "The specified log group does not exist."):
+                await call
+
+    run(test)
+
+
+def _refuse(group: LogGroup) -> LogGroup:
+    raise ValidationException("no")
+
+
+def test_groups_are_listed_by_name(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        for name in ("b", "B", "a/x", "a/y", "a-z", "ab"):
+            await store.create_group(LogGroup(replace(KEY, name=name), 0))
+        await store.create_group(LogGroup(replace(OTHER, name="a/other"), 0))
+        await store.create_group(LogGroup(GroupKey("444455556666", "us-east-1", "a/other"), 0))
+
+        async def names(after: str = "", prefix: str = "", substring: str = "", limit: int = 9) -> list[str]:
+            found = await store.groups(
+                KEY.account_id, KEY.region, after=after, prefix=prefix, substring=substring, limit=limit
+            )
+            return [group.key.name for group in found]
+
+        assert await names() == ["B", "a-z", "a/x", "a/y", "ab", "b"]
+        assert await names(prefix="a/") == ["a/x", "a/y"]
+        assert await names(prefix="a", after="a/x") == ["a/y", "ab"]
+        assert await names(substring="b") == ["ab", "b"]
+        assert await names(substring="%") == []
+        assert await names(limit=2) == ["B", "a-z"]
+
+    run(test)
+
+
+def test_streams_are_made_found_and_deleted(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        with refused("ResourceNotFoundException", "The specified log group does not exist."):
+            await store.create_stream(KEY, LogStream("s", 1))
+        assert await store.stream(KEY, "s") is None
+        await store.create_group(LogGroup(KEY, 0))
+        await store.create_stream(KEY, LogStream("2024/01/01/[$LATEST]a", 1))
+        with refused("ResourceAlreadyExistsException", "The specified log stream already exists"):
+            await store.create_stream(KEY, LogStream("2024/01/01/[$LATEST]a", 2))
+        assert await store.stream(KEY, "2024/01/01/[$LATEST]a") == LogStream("2024/01/01/[$LATEST]a", 1)
+        await fill(store, batch("s", (1, "one"), (2, "two")), batch("t", (3, "three")))
+        with pytest.raises(ValidationException):
+            await store.delete_stream(KEY, "s", _refuse_stream)
+        await store.delete_stream(KEY, "s", nothing)
+        assert await store.stream(KEY, "s") is None
+        assert [event.message for event in (await scan(store)).events] == ["three"]
+        group = await store.group(KEY)
+        assert group is not None
+        assert group.stored_bytes == 5 + 26
+        with refused("ResourceNotFoundException", "The specified log stream does not exist."):
+            await store.delete_stream(KEY, "s", nothing)
+        with refused("ResourceNotFoundException", "The specified log group does not exist."):
+            await store.delete_stream(OTHER, "s", nothing)
+
+    run(test)
+
+
+def _refuse_stream(group: LogGroup) -> None:
+    raise ValidationException("no")
+
+
+def test_streams_are_listed_by_name_and_by_time(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        await fill(store, batch("a", (50, "x")), batch("B", (70, "x")), batch("ab", (60, "x")), batch("é", (60, "x")))
+        await store.create_stream(KEY, LogStream("empty", 0))
+
+        async def by_name(prefix: str = "", after: str = "", descending: bool = False, limit: int = 9) -> list[str]:
+            found = await store.streams(KEY, prefix=prefix, after=after, descending=descending, limit=limit)
+            return [stream.name for stream in found]
+
+        assert await by_name() == ["B", "a", "ab", "empty", "é"]
+        assert await by_name(descending=True) == ["é", "empty", "ab", "a", "B"]
+        assert await by_name(prefix="a") == ["a", "ab"]
+        assert await by_name(prefix="a", after="a") == ["ab"]
+        assert await by_name(prefix="a", after="ab", descending=True) == ["a"]
+        assert await by_name(after="empty", descending=True, limit=2) == ["ab", "a"]
+
+        async def by_time(after: tuple[int, str] | None = None, descending: bool = False, limit: int = 9) -> list[str]:
+            found = await store.streams_by_time(KEY, after=after, descending=descending, limit=limit)
+            return [stream.name for stream in found]
+
+        assert await by_time() == ["empty", "a", "ab", "é", "B"]
+        assert await by_time(descending=True) == ["B", "é", "ab", "a", "empty"]
+        assert await by_time(after=(60, "ab")) == ["é", "B"]
+        assert await by_time(after=(60, "é"), descending=True, limit=2) == ["ab", "a"]
+        for call in (
+            store.streams(OTHER, prefix="", after="", descending=False, limit=1),
+            store.streams_by_time(OTHER, after=None, descending=False, limit=1),
+        ):
+            with refused("ResourceNotFoundException", "The specified log group does not exist."):
+                await call
+
+    run(test)
+
+
+def test_appending_keeps_times_and_bytes(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        await fill(store, batch("s", (200, "two"), (100, "é"), ingested_ms=250), batch("empty", ingested_ms=251))
+        await fill(store, batch("s", (300, "three"), (150, ""), ingested_ms=350))
+        assert await store.stream(KEY, "s") == LogStream("s", 250, 100, 300, 350)
+        assert await store.stream(KEY, "empty") == LogStream("empty", 251)
+        group = await store.group(KEY)
+        assert group == LogGroup(KEY, 250, stored_bytes=3 + 2 + 5 + 0 + 4 * 26)
+        events = await store.read(KEY, "s", ALL)
+        assert [(e.position.timestamp_ms, e.message, e.ingested_ms, e.stream) for e in events] == [
+            (100, "é", 250, "s"),
+            (150, "", 350, "s"),
+            (200, "two", 250, "s"),
+            (300, "three", 350, "s"),
+        ]
+        assert len({event.event_id for event in events}) == 4
+
+    run(test)
+
+
+def test_without_create_nothing_is_made(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        with refused("ResourceNotFoundException", "The specified log group does not exist."):
+            await store.append([batch("s", (1, "x"))], create=False)
+        await store.create_group(LogGroup(KEY, 0))
+        await store.create_stream(KEY, LogStream("s", 0))
+        with refused("ResourceNotFoundException", "The specified log stream does not exist."):
+            await store.append([batch("s", (1, "x")), batch("t", (1, "x"))], create=False)
+        assert await messages(store, "s") == []
+        await store.append([batch("s", (1, "x"))], create=False)
+        assert await messages(store, "s") == ["x"]
+
+    run(test)
+
+
+def test_texts_are_kept_as_they_are(run: Run) -> None:
+    texts = ["nul \0 inside", "line\n", "\r\n", "é 漢 😀", " ", "x" * 1_000_000]
+
+    async def test(store: LogStore) -> None:
+        await fill(store, batch("s", *((1, text) for text in texts)))
+        assert await messages(store, "s", replace(ALL, bytes=2**30)) == texts
+
+    run(test)
+
+
+def test_events_of_one_millisecond_are_in_the_order_of_arrival(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        await fill(store, batch("s", (7, "a"), (7, "b")), batch("t", (7, "c")), batch("s", (7, "d"), (6, "e")))
+        assert await messages(store, "s") == ["e", "a", "b", "d"]
+        assert [event.message for event in (await scan(store)).events] == ["e", "a", "b", "c", "d"]
+
+    run(test)
+
+
+def test_reading_a_stream_page_by_page_in_both_directions(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        await fill(store, batch("other", *((time, "no") for time in range(20))))
+        await fill(store, batch("s", *((time // 3, f"{time}") for time in range(10))))
+        page = await store.read(KEY, "s", replace(ALL, limit=4))
+        assert [event.message for event in page] == ["0", "1", "2", "3"]
+        page = await store.read(KEY, "s", replace(ALL, limit=4, beyond=page[-1].position))
+        assert [event.message for event in page] == ["4", "5", "6", "7"]
+        back = replace(ALL, forward=False, limit=4)
+        assert await messages(store, "s", back) == ["6", "7", "8", "9"]
+        assert await messages(store, "s", replace(back, beyond=page[0].position)) == ["0", "1", "2", "3"]
+        assert await messages(store, "s", replace(back, beyond=page[0].position.next)) == ["1", "2", "3", "4"]
+        assert await messages(store, "s", replace(ALL, start_ms=1, end_ms=2)) == ["3", "4", "5"]
+        assert await messages(store, "s", replace(back, start_ms=1, end_ms=2, limit=2)) == ["4", "5"]
+        assert await messages(store, "s", replace(ALL, start_ms=2, beyond=Position(0, 0))) == ["6", "7", "8", "9"]
+        assert await messages(store, "s", replace(back, end_ms=1, beyond=Position(99, 0))) == ["0", "1", "2"]
+        assert await messages(store, "s", replace(ALL, bytes=3 * 27)) == ["0", "1", "2"]
+        assert await messages(store, "s", replace(ALL, bytes=1)) == ["0"]
+        with refused("ResourceNotFoundException", "The specified log stream does not exist."):
+            await store.read(KEY, "none", ALL)
+        with refused("ResourceNotFoundException", "The specified log group does not exist."):
+            await store.read(OTHER, "s", ALL)
+
+    run(test)
+
+
+@pytest.mark.parametrize("chosen", [None, ["s1", "s3"]])
+@pytest.mark.parametrize("forward", [True, False])
+def test_scanning_a_group_page_by_page(run: Run, chosen: list[str] | None, forward: bool) -> None:
+    async def test(store: LogStore) -> None:
+        await fill(store, *(batch(f"s{time % 4}", (time // 2, f"{time}")) for time in range(40)))
+        expected = [f"{time}" for time in range(10, 40) if chosen is None or f"s{time % 4}" in chosen]
+        expected = [text for text in expected if text.endswith(("1", "2", "3"))]
+        found: list[str] = []
+        position, pages = None, 0
+        while pages == 0 or position is not None:
+            events = EventRange(5, 50, position, forward, 3, 10_000)
+            part = await scan(store, events, streams=chosen, matches=lambda text: text[-1] in "123", look=4)
+            assert len(part.events) <= 3
+            found += [event.message for event in part.events]
+            position = part.reached
+            pages += 1
+        assert found == (expected if forward else expected[::-1])
+        assert pages >= 30 // 4 // (1 if chosen is None else 2)
+
+    run(test)
+
+
+def test_a_scan_is_bounded_by_what_it_looks_at(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        await fill(store, batch("s", *((1, "x" * 74) for _ in range(10))))
+        first = await scan(store, replace(ALL, bytes=250), matches=lambda text: False)
+        assert first.events == []
+        assert first.reached is not None
+        rest = await scan(store, replace(ALL, beyond=first.reached))
+        assert len(rest.events) == 8
+        assert rest.reached is None
+        one = await scan(store, replace(ALL, bytes=1))
+        assert len(one.events) == 1
+
+    run(test)
+
+
+def test_scanning_chosen_streams(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        await fill(store, *(batch(f"day{number % 2}/{number}", (number, f"{number}")) for number in range(300)))
+        assert [e.message for e in (await scan(store, prefix="day1/29")).events] == [
+            "29",
+            "291",
+            "293",
+            "295",
+            "297",
+            "299",
+        ]
+        # More streams than are merged.
+        page = await scan(store, prefix="day1")
+        assert [e.message for e in page.events] == [f"{number}" for number in range(1, 300, 2)]
+        assert (await scan(store, prefix="none")).events == []
+        named = await scan(store, streams=["day0/4", "day1/3"])
+        assert [(e.stream, e.message) for e in named.events] == [("day1/3", "3"), ("day0/4", "4")]
+        with refused("ResourceNotFoundException", "The specified log stream does not exist."):
+            await scan(store, streams=["day0/4", "none"])
+        with refused("ResourceNotFoundException", "The specified log group does not exist."):
+            await store.scan(OTHER, ALL, streams=None, prefix="", matches=lambda text: True, look=1)
+
+    run(test)
+
+
+def test_accounts_and_regions_are_apart(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        await fill(store, batch("s", (1, "here")), batch("s", (1, "there"), key=OTHER))
+        assert await messages(store, "s") == ["here"]
+        assert [event.message for event in (await scan(store)).events] == ["here"]
+        await store.delete_group(OTHER, nothing)
+        await store.expire(0, 100)
+        assert await messages(store, "s") == ["here"]
+
+    run(test)
+
+
+def test_what_expired_is_removed_in_small_steps(run: Run) -> None:
+    now_ms = 10 * DAY_MS
+
+    async def test(store: LogStore) -> None:
+        old = [(now_ms - 3 * DAY_MS + number, f"old{number}") for number in range(-10, 0)]
+        kept = [(now_ms - 3 * DAY_MS, "edge"), (now_ms, "é")]
+        await fill(store, batch("s", *old, *kept), batch("gone", *old), batch("s", *old, key=OTHER))
+        assert await store.expire(now_ms, 100) == 0
+        await store.update_group(KEY, lambda group: replace(group, retention_days=3))
+        assert await store.expire(now_ms, 8) == 8
+        assert await store.expire(now_ms, 8) == 8
+        assert await store.expire(now_ms, 8) == 4
+        assert await store.expire(now_ms, 8) == 0
+        assert await messages(store, "s") == ["edge", "é"]
+        group = await store.group(KEY)
+        assert group is not None
+        assert group.stored_bytes == 4 + 2 + 2 * 26
+        assert await store.stream(KEY, "s") == LogStream("s", 5000, now_ms - 3 * DAY_MS, now_ms, 5000)
+        empty = await store.stream(KEY, "gone")
+        assert empty is not None
+        assert empty.first_event_ms is None
+        other = await store.group(OTHER)
+        assert other is not None
+        assert other.stored_bytes > 0
+
+    run(test)
+
+
+def test_a_group_made_again_has_none_of_its_former_events(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        await fill(store, batch("s", (1, "before")))
+        before = (await store.read(KEY, "s", ALL))[0]
+        await store.delete_group(KEY, nothing)
+        await fill(store, batch("s", (1, "after")))
+        assert await messages(store, "s") == ["after"]
+        assert (await store.read(KEY, "s", ALL))[0].event_id != before.event_id
+        while await store.expire(0, 1):
+            pass
+        assert await messages(store, "s") == ["after"]
+        group = await store.group(KEY)
+        assert group is not None
+        assert group.stored_bytes == 5 + 26
+
+    run(test)
+
+
+def test_calls_at_the_same_time_lose_nothing(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        await store.create_group(LogGroup(KEY, 0))
+        await asyncio.gather(
+            *(fill(store, batch(f"s{number % 3}", (1, f"{number}"))) for number in range(60)),
+            *(
+                store.update_group(KEY, lambda g, n=number: replace(g, tags={**g.tags, f"{n}": ""}))
+                for number in range(20)
+            ),
+            *(scan(store) for _ in range(20)),
+        )
+        assert sorted(int(event.message) for event in (await scan(store)).events) == list(range(60))
+        group = await store.group(KEY)
+        assert group is not None
+        assert len(group.tags) == 20
+
+    run(test)
+
+
+# What only the store on disk does.
+
+
+def sqlite_test(directory: Path, test: Callable[[SqliteLogStore], Awaitable[None]]) -> None:
+    async def with_store() -> None:
+        store = SqliteLogStore(directory)
+        try:
+            await test(store)
+        finally:
+            await store.close()
+
+    asyncio.run(with_store())
+
+
+def test_everything_is_there_after_a_restart_and_ids_go_on(tmp_path: Path) -> None:
+    async def write(store: SqliteLogStore) -> None:
+        await fill(store, batch("s", (1, "one"), (2, "two")))
+        await store.update_group(KEY, lambda group: replace(group, retention_days=1, tags={"a": "b"}))
+
+    async def read(store: SqliteLogStore) -> None:
+        assert await store.group(KEY) == LogGroup(KEY, 5000, "STANDARD", 1, False, {"a": "b"}, 6 + 52)
+        first = await store.read(KEY, "s", ALL)
+        assert [event.message for event in first] == ["one", "two"]
+        while await store.expire(10 * DAY_MS, 10):
+            pass
+        await fill(store, batch("s", (1, "three")))
+        (third,) = await store.read(KEY, "s", ALL)
+        assert third.position.sequence > first[-1].position.sequence
+
+    sqlite_test(tmp_path, write)
+    sqlite_test(tmp_path, read)
+
+
+def test_an_append_is_committed_to_the_file_when_it_returns(tmp_path: Path) -> None:
+    async def test(store: SqliteLogStore) -> None:
+        await fill(store, batch("s", (1, "one")))
+        with sqlite3.connect(tmp_path / "logs.db") as reader:
+            assert reader.execute("SELECT message FROM log_events").fetchall() == [("one",)]
+            assert reader.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert store._writer.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+    sqlite_test(tmp_path, test)
+
+
+def test_a_newer_database_is_refused(tmp_path: Path) -> None:
+    sqlite_test(tmp_path, lambda store: fill(store, batch("s", (1, "one"))))
+    newer = len(sqlite_log_units.MIGRATIONS) + 1
+    with sqlite3.connect(tmp_path / "logs.db") as connection:
+        connection.execute(f"PRAGMA user_version = {newer}")
+    with pytest.raises(NewerSchema, match=f"logs.db has schema version {newer}"):
+        SqliteLogStore(tmp_path)
+
+
+def test_disk_space_is_given_back(tmp_path: Path) -> None:
+    async def test(store: SqliteLogStore) -> None:
+        await fill(store, batch("s", *((1, "x" * 1000) for _ in range(3000))))
+        await store.delete_group(KEY, nothing)
+        while await store.expire(0, 1000):
+            pass
+        pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
+        assert store._writer.execute("SELECT count(*) FROM log_events").fetchone() == (0,)
+        assert store._writer.execute("SELECT count(*) FROM deleted_log_streams").fetchone() == (0,)
+        assert pages < 100
+
+    sqlite_test(tmp_path, test)
+
+
+def test_a_database_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    async def test(store: SqliteLogStore) -> None:
+        await fill(store, batch("s", (1, "one")))
+        pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
+        store._writer.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(ServiceUnavailableException, match="full"):
+            await fill(store, batch("s", (2, "x" * 100_000)))
+        assert await messages(store, "s") == ["one"]
+        store._writer.execute("PRAGMA max_page_count = 1000000")
+        await fill(store, batch("s", (2, "two")))
+        assert await messages(store, "s") == ["one", "two"]
+
+    sqlite_test(tmp_path, test)
+
+
+@pytest.mark.parametrize("column", ["stream_id", "group_id"])
+@pytest.mark.parametrize("forward", [True, False])
+def test_pages_are_found_by_an_index_and_never_sorted(tmp_path: Path, column: str, forward: bool) -> None:
+    async def test(store: SqliteLogStore) -> None:
+        plans: list[str] = []
+        connection = sqlite3.connect(tmp_path / "logs.db")
+        try:
+            statements: list[str] = []
+            connection.set_trace_callback(statements.append)
+            events = replace(ALL, beyond=Position(5, 5), forward=forward)
+            list(sqlite_log_units._rows(connection, column, 1, events))
+            connection.set_trace_callback(None)
+            plans = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statements[0]}")]
+        finally:
+            connection.close()
+        index = "log_events_by_stream" if column == "stream_id" else "PRIMARY KEY"
+        assert index in plans[0]
+        assert "timestamp_ms>? AND timestamp_ms<?" in plans[0]
+        assert not any("TEMP B-TREE" in plan for plan in plans)
+
+    sqlite_test(tmp_path, test)
