@@ -40,7 +40,7 @@ from lambdad.ingress.runtime_api import RuntimeListener
 from lambdad.services.aliases import AliasesService
 from lambdad.services.code import CodeService
 from lambdad.services.concurrency import ConcurrencyService
-from lambdad.services.function_log import FunctionLog
+from lambdad.services.function_log import FunctionLogs
 from lambdad.services.functions import FunctionsService
 from lambdad.services.invoke import InvokeService, Targets
 from lambdad.services.logs import LogsService
@@ -67,6 +67,7 @@ class Daemon:
         self.runtimes = discovery(settings, directory)
         self._store = SqliteStore(directory / "lambdad.db")
         self._logs = LogsService(SqliteLogStore(directory), clock)
+        self._function_logs = FunctionLogs(self._logs)
         blobs = FileBlobs(directory / "blobs")
         unpacked = UnpackedCode(directory / "unpacked", blobs)
         self.host = LocalHost(
@@ -76,7 +77,7 @@ class Daemon:
                 code=unpacked,
                 commands=LocalRuntimeCommands(self.runtimes),
                 listener=RuntimeListener,
-                log_sink=lambda version, stream: FunctionLog(self._logs, version, stream),
+                log_sink=self._function_logs.open,
                 endpoint_url=lambda: self.endpoint_url,
                 idle_s=settings.idle_timeout,
             )
@@ -113,6 +114,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self.host.reap()),
+            loop.create_task(self._function_logs.run()),
             loop.create_task(self._expire_logs()),
             loop.create_task(self._code.collect()),
         ]

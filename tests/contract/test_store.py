@@ -558,6 +558,7 @@ async def test_a_read_never_sees_half_of_a_unit(store: Store):
             await store.write(move(KEY, OTHER_KEY))
             await store.write(move(OTHER_KEY, KEY))
             moves += 2
+            await asyncio.sleep(0)  # lets the reader run even if the store did not
         return moves
 
     moving = asyncio.create_task(mover())

@@ -49,14 +49,16 @@ class ProcessSandbox:
             self._pidfd = os.pidfd_open(self._process.pid)
             self._loop.add_reader(self._pidfd, self._exited)
         else:
-            waiting = self._loop.run_in_executor(None, self._process.wait)
+            waiting = self._loop.run_in_executor(None, os.waitid, os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
             waiting.add_done_callback(lambda _: self._exited())
 
     def _exited(self) -> None:
         if hasattr(os, "pidfd_open"):
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
-        code = self._process.wait()
+        _, status, usage = os.wait4(self._process.pid, 0)
+        code = self._process.returncode = os.waitstatus_to_exitcode(status)
+        self._max_memory = max(self._max_memory, usage.ru_maxrss * 1024)
         if self._status_fd is not None:
             os.close(self._status_fd)
             self._status_fd = None
@@ -80,7 +82,7 @@ class ProcessSandbox:
 
     def _kill_tree(self) -> None:
         pids = [self._process.pid, *_descendants(self._process.pid)]
-        if self._process.poll() is None:
+        if not self._status.done():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         for pid in pids[1:]:
@@ -202,13 +204,14 @@ def _is_dead_stranger(pid: int) -> bool:
 
 
 def _children(pid: int) -> Iterator[int]:
+    """The children of a process, whichever of its threads made them."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return
     for thread in threads:
-        with contextlib.suppress(OSError):
-            yield from map(int, Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split())
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb", buffering=0) as file:
+            yield from map(int, file.read().split())
 
 
 def _descendants(pid: int) -> list[int]:

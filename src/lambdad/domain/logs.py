@@ -8,6 +8,7 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.h
     ├── LogResourceNotFoundException   400  ResourceNotFoundException on the wire; Lambda's own one is a 404
     ├── ResourceAlreadyExistsException 400
     ├── TooManyTagsException           400
+    ├── LogGroupProtected              400  ValidationException on the wire
     └── ServiceUnavailableException    500  the store cannot do it now
 """
 
@@ -70,6 +71,13 @@ class TooManyTagsException(ServiceError):
     """`resourceName` is the ARN of what has too many tags."""
 
     code = "TooManyTagsException"
+    status = 400
+
+
+class LogGroupProtected(ServiceError):
+    """Deletion protection is on."""
+
+    code = "ValidationException"
     status = 400
 
 

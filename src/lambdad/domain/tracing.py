@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import secrets
+import re
+
+_VALUE = re.compile(r"[A-Za-z0-9:-]{1,64}")
 
 
-def trace_header(now: float, incoming: str | None, *, active: bool) -> str:
-    """The header that a function sees: the caller's trace when there is one, a new one otherwise.
+def trace_header(now: float, incoming: str | None, digits: str, *, active: bool) -> str:
+    """The header that a function sees: the caller's trace when there is one, a new one of 40 hex `digits` otherwise.
 
     With active tracing a trace that nobody decided on is sampled; with pass-through it is not.
     """
-    fields = dict(part.strip().partition("=")[::2] for part in (incoming or "").split(";") if "=" in part)
-    root = fields.get("Root") or f"1-{int(now):08x}-{secrets.token_hex(12)}"
-    parent = fields.get("Parent") or secrets.token_hex(8)
-    sampled = fields.get("Sampled") or ("1" if active else "0")
+    root, parent, sampled = f"1-{int(now):08x}-{digits[:24]}", digits[24:], "1" if active else "0"
+    if incoming:
+        fields = dict(part.strip().partition("=")[::2] for part in incoming.split(";"))
+        fields = {name: value for name, value in fields.items() if _VALUE.fullmatch(value)}
+        root, parent = fields.get("Root", root), fields.get("Parent", parent)
+        sampled = fields.get("Sampled", sampled)
     return f"Root={root};Parent={parent};Sampled={sampled}"

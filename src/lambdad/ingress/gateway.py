@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -26,6 +25,7 @@ from lambdad.ingress.lambda_api.unsupported import not_implemented
 from lambdad.ingress.messages import BodyTooLarge, ClientGone, Request, Response
 from lambdad.ingress.operations import Call, Handler
 from lambdad.ingress.wire.service import Service
+from lambdad.services.identifiers import new_request_id
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Gateway:
 
     async def __call__(self, request: Request) -> Response:
         """The answer to any request; never raises but ClientGone."""
-        request_id = str(uuid.uuid4())
+        request_id = new_request_id()
         service_name = "lambda"
         operation = None
         try:

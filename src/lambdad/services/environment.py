@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -22,6 +22,7 @@ from lambdad.domain.lifecycle import Event, State
 from lambdad.domain.platform_logs import PlatformLog, Report
 from lambdad.ports.clock import Clock
 from lambdad.ports.sandbox import Sandbox
+from lambdad.services.function_log import Entry, Text
 from lambdad.services.output import OutputRecords, Record
 
 READ_BYTES: Final = 64 * 1024
@@ -34,7 +35,10 @@ class StaleRequest(LambdadError):
 class LogSink(Protocol):
     """Where the records of one environment go."""
 
-    def append(self, records: list[Record]) -> None: ...
+    def append(self, now_ms: int, text: Text) -> None:
+        """Add one entry; a text that is a function is asked for it a moment later."""
+
+    def extend(self, entries: Sequence[Entry]) -> None: ...
 
     @property
     def full(self) -> bool:
@@ -128,6 +132,8 @@ class Environment:
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._sandbox: Sandbox | None = None
         self._output = OutputRecords()
+        self._max_memory = 0
+        self._measured = 0.0
         self._reading = False
         self._running: Running | None = None
         self._send: Callable[[Running], None] | None = None
@@ -307,26 +313,39 @@ class Environment:
 
     def _report(self, running: Running, outcome: Outcome, duration_ms: float) -> None:
         request_id = running.invocation.request_id
-        timed_out = outcome.error_type == "Sandbox.Timedout"
-        init_ms = self.usage.initialized_ms if running.first else None
-        memory_mb = self.version.memory_mb
-        used = self._sandbox.max_memory_bytes() if self._sandbox is not None else 0
+        log = self._platform_log
         now = self._clock.time()
+        if outcome.error_type == "Sandbox.Timedout":
+            self._platform(log.timed_out(now, request_id, duration_ms / 1000))
+        self._platform(log.end(request_id))
+        ended = self._clock.monotonic()
+
+        def report() -> str | None:
+            return log.report(now, self._figures(running, outcome, duration_ms, ended))
+
+        if running.invocation.tail_log:
+            self._platform(report())
+        else:
+            self._log.append(int(now * 1000), report)
+
+    def _figures(self, running: Running, outcome: Outcome, duration_ms: float, ended: float) -> Report:
+        """What REPORT says of an invocation that ended at `ended`; memory is measured if it was not since then."""
+        if self._sandbox is not None and self._measured < ended:
+            self._measured = self._clock.monotonic()
+            self._max_memory = self._sandbox.max_memory_bytes()
+        init_ms = self.usage.initialized_ms if running.first else None
+        timed_out = outcome.error_type == "Sandbox.Timedout"
         status = "timeout" if timed_out else "error" if _is_platform_failure(outcome) else "success"
-        report = Report(
-            request_id,
+        return Report(
+            running.invocation.request_id,
             duration_ms,
             invocations.billed_ms(duration_ms + (init_ms or 0.0)),
-            memory_mb,
-            -(-used // (1024 * 1024)),
+            self.version.memory_mb,
+            -(-self._max_memory // (1024 * 1024)),
             init_ms,
             status,
             outcome.error_type if status == "error" else None,
         )
-        if timed_out:
-            self._platform(self._platform_log.timed_out(now, request_id, duration_ms / 1000))
-        self._platform(self._platform_log.end(request_id))
-        self._platform(self._platform_log.report(now, report))
 
     def _timed_out(self, running: Running) -> None:
         if self._running is not running:
@@ -422,14 +441,18 @@ class Environment:
     def _append(self, records: list[Record]) -> None:
         if not records:
             return
-        self._log.append(records)
+        self._log.extend(records)
         running = self._running
         if running is not None and running.invocation.tail_log:
             running.log += [text for _, text in records[-quotas.LOG_TAIL_BYTES :]]
 
     def _platform(self, line: str | None) -> None:
-        if line is not None:
-            self._append([(self._now_ms(), line)])
+        if line is None:
+            return
+        self._log.append(self._now_ms(), line)
+        running = self._running
+        if running is not None and running.invocation.tail_log:
+            running.log.append(line)
 
     def _now_ms(self) -> int:
         return int(self._clock.time() * 1000)

@@ -14,6 +14,7 @@ from lambdad.ports.compute import ComputeHost, ResponseStream
 from lambdad.ports.store import Store, Tables
 from lambdad.services.concurrency import ConcurrencyService
 from lambdad.services.functions import find_version, require_function
+from lambdad.services.identifiers import new_trace_digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,9 @@ class InvokeService:
             request.request_id,
             request.reference.arn,
             request.payload,
-            trace_header(self._clock.time(), request.trace, active=version.tracing_mode == "Active"),
+            trace_header(
+                self._clock.time(), request.trace, new_trace_digits(), active=version.tracing_mode == "Active"
+            ),
             request.client_context,
             request.tail_log,
         )

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from lambdad.domain.logs import EventBatch, GroupKey, ServiceUnavailableException, storable_events
@@ -44,6 +44,7 @@ class LogBuffer:
         self._failing = False
         self._flusher: asyncio.Task[None] | None = None
         self._flushes: set[asyncio.Task[None]] = set()
+        self.sources: list[Callable[[], None]] = []
         self.pending_bytes = 0
         self.discarded_events = 0
 
@@ -69,6 +70,8 @@ class LogBuffer:
 
     async def flush(self) -> None:
         """Write everything that is pending now. Raises ServiceUnavailableException when the store cannot."""
+        for hand_over in self.sources:
+            hand_over()
         if not self._pending:
             return
         # In a task of its own: a caller that goes away must not interrupt a write halfway.
@@ -82,6 +85,7 @@ class LogBuffer:
         if self._flusher is not None:
             self._flusher.cancel()
             await asyncio.wait([self._flusher])
+        await self.flush()
         while self._pending:
             await self.flush()
 

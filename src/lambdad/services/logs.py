@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from lambdad.domain import filter_patterns
-from lambdad.domain.errors import ValidationException
 from lambdad.domain.logs import (
     DESCRIBE_PAGE,
     LOG_GROUP_CLASSES,
@@ -21,6 +20,7 @@ from lambdad.domain.logs import (
     InvalidParameterException,
     LogEvent,
     LogGroup,
+    LogGroupProtected,
     LogStream,
     Position,
     check_batch,
@@ -95,6 +95,10 @@ class LogsService:
 
     # What functions print.
 
+    def before_reading(self, hand_over: Callable[[], None]) -> None:
+        """Have somebody who holds events back called before each read, so that the read sees them."""
+        self._buffer.sources.append(hand_over)
+
     def append(self, account_id: str, region: str, group: str, stream: str, events: Sequence[tuple[int, str]]) -> None:
         """Take lines `(timestamp_ms, message)` for a stream, without waiting for anything.
 
@@ -151,7 +155,7 @@ class LogsService:
         await self._store.create_group(group.tagged(tags or {}))
 
     async def delete_log_group(self, key: GroupKey) -> None:
-        """Raises ResourceNotFoundException, and ValidationException for a protected group."""
+        """Raises ResourceNotFoundException, and LogGroupProtected."""
         # What was printed before this call must not bring the group back.
         await self._buffer.flush()
         await self._store.delete_group(key, _check_not_protected)
@@ -225,7 +229,7 @@ class LogsService:
         await self._store.create_stream(key, LogStream(name, self._now_ms()))
 
     async def delete_log_stream(self, key: GroupKey, name: str) -> None:
-        """Raises ResourceNotFoundException, and ValidationException in a protected group."""
+        """Raises ResourceNotFoundException, and LogGroupProtected."""
         await self._buffer.flush()
         await self._store.delete_stream(key, name, _check_not_protected)
 
@@ -348,7 +352,7 @@ class LogsService:
 
 def _check_not_protected(group: LogGroup) -> None:
     if group.deletion_protected:
-        raise ValidationException("Deletion protection is enabled for the specified log group.")
+        raise LogGroupProtected("Deletion protection is enabled for the specified log group.")
 
 
 def _check_filter(wanted: Filter, next_token: str | None) -> Callable[[str], bool]:

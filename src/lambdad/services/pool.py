@@ -25,6 +25,8 @@ from lambdad.ports.compute import ResponseStream
 from lambdad.ports.sandbox import SandboxDriver, SandboxFailed, SandboxSpec
 from lambdad.services.environment import Environment, InitFailed, LogSink, ResponseChunks, new_log_stream
 
+_LEARNING_RATE: Final = 0.2
+_GUARD_S: Final = 0.005
 _BUSY: Final = frozenset({State.INVOKING, State.STREAMING})
 
 
@@ -76,31 +78,69 @@ class HostParts:
 
 
 class VersionPool:
-    """The environments of one version in one configuration."""
+    """The environments of one version in one configuration, and the invocations that wait for one.
+
+    Another environment is started when one that is there would not be free sooner: by how long invocations and starts
+    have taken so far. When invocations have waited longer than a start takes all the same, there are twice as many
+    each time that this is looked at.
+    """
 
     def __init__(self, version: FunctionVersion) -> None:
         self.version = version
         self.idle: list[Environment] = []
         self.all: set[Environment] = set()
-        self.waiting: deque[asyncio.Future[Environment | None]] = deque()
+        self.starting = 0
         self.retired = False
+        self.service_s = 0.0
+        self.start_s = 0.0
+        self.guard: asyncio.TimerHandle | None = None
+        self._waiting: deque[tuple[float, asyncio.Future[Environment | None]]] = deque()
+
+    def wait(self, now: float) -> asyncio.Future[Environment | None]:
+        """A place in the queue: done with an environment, or with None when one failed to initialize."""
+        waiter: asyncio.Future[Environment | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((now, waiter))
+        return waiter
+
+    def missing(self, now: float) -> int:
+        """How many environments to start for those who wait."""
+        waiting = len(self._waiting)
+        ready = len(self.all) - self.starting
+        if ready <= 0 or waiting * self.service_s / ready > self.start_s:
+            return max(0, waiting - self.starting)
+        late = sum(1 for since, _ in self._waiting if now - since >= self.start_s)
+        return max(0, min(late - self.starting, ready))
+
+    def has_waiting(self) -> bool:
+        return bool(self._waiting)
 
     def offer(self, environment: Environment | None) -> bool:
         """Hand an environment, or the news that one could not start, to whoever has waited longest."""
-        while self.waiting:
-            waiter = self.waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(environment)
-                return True
-        return False
+        waiter = self._longest_waiting()
+        if waiter is not None:
+            waiter.set_result(environment)
+        return waiter is not None
 
     def refuse(self, error: Exception) -> None:
         """Fail whoever has waited longest."""
-        while self.waiting:
-            waiter = self.waiting.popleft()
+        waiter = self._longest_waiting()
+        if waiter is not None:
+            waiter.set_exception(error)
+
+    def _longest_waiting(self) -> asyncio.Future[Environment | None] | None:
+        while self._waiting:
+            _, waiter = self._waiting.popleft()
             if not waiter.done():
-                waiter.set_exception(error)
-                return
+                return waiter
+        return None
+
+    def served(self, seconds: float) -> None:
+        """An invocation has taken so long."""
+        self.service_s += (seconds - self.service_s) * _LEARNING_RATE
+
+    def started(self, seconds: float) -> None:
+        """A start has taken so long."""
+        self.start_s = seconds if not self.start_s else self.start_s + (seconds - self.start_s) * _LEARNING_RATE
 
 
 class LocalHost:
@@ -120,7 +160,10 @@ class LocalHost:
         environment = pool.idle.pop() if pool.idle else await self._acquire(pool)
         if environment is None:
             return await self._invoke_in_new(pool, invocation, None)
-        return await environment.invoke(invocation)
+        began = self._parts.clock.monotonic()
+        outcome = await environment.invoke(invocation)
+        pool.served(self._parts.clock.monotonic() - began)
+        return outcome
 
     async def invoke_stream(self, version: FunctionVersion, invocation: Invocation) -> ResponseStream:
         pool = self._pool(version)
@@ -187,9 +230,8 @@ class LocalHost:
 
     async def _acquire(self, pool: VersionPool) -> Environment | None:
         """An environment that is free; None when the one that was started failed to initialize."""
-        waiter: asyncio.Future[Environment | None] = asyncio.get_running_loop().create_future()
-        pool.waiting.append(waiter)
-        self._spawn(self._start(pool))
+        waiter = pool.wait(self._parts.clock.monotonic())
+        self._start_missing(pool)
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -198,18 +240,34 @@ class LocalHost:
                 self._idle(pool, environment)
             raise
 
+    def _start_missing(self, pool: VersionPool) -> None:
+        for _ in range(pool.missing(self._parts.clock.monotonic())):
+            pool.starting += 1
+            self._spawn(self._start(pool))
+        if pool.has_waiting() and pool.guard is None:
+            pool.guard = asyncio.get_running_loop().call_later(max(pool.start_s, _GUARD_S), self._look_again, pool)
+
+    def _look_again(self, pool: VersionPool) -> None:
+        pool.guard = None
+        self._start_missing(pool)
+
     async def _start(self, pool: VersionPool) -> None:
         """Start an environment for the pool; on failure, the longest waiting invocation is told."""
+        began = self._parts.clock.monotonic()
         try:
             environment = await self._launch(pool, self._log_stream(pool.version))
             await environment.initialize()
-        except (InitFailed, SandboxFailed):
-            pool.offer(None)
         except asyncio.CancelledError:
             pool.refuse(ServiceException("The service is shutting down."))
             raise
+        except (InitFailed, SandboxFailed):
+            pool.offer(None)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the invocation that waits for it
             pool.refuse(error)
+        else:
+            pool.started(self._parts.clock.monotonic() - began)
+        finally:
+            pool.starting -= 1
 
     async def _launch(self, pool: VersionPool, log_stream: str) -> Environment:
         """Start a sandbox with the runtime in it. Raises SandboxFailed, or a ServiceError."""

@@ -665,8 +665,8 @@ function invokeStreamed(handler, event, context) {
   current.onEnd = () => {
     invocation = null;
     socket.unref();
-    if (HAS_CALLBACKS && context.callbackWaitsForEmptyEventLoop) whenLoopIsEmpty(askForNext);
-    else setImmediate(askForNext);
+    const waits = HAS_CALLBACKS && context.callbackWaitsForEmptyEventLoop;
+    setImmediate(waits ? () => whenLoopIsEmpty(askForNext) : askForNext);
   };
   const stream = current.open(handler[HIGH_WATER_MARK]);
   try {

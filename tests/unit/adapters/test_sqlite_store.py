@@ -13,11 +13,11 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -31,6 +31,12 @@ from lambdad.ports.store import StoreUnavailable, Tables
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 DEADLINE_S = 30
+
+T = TypeVar("T")
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(asyncio.wait_for(coroutine, DEADLINE_S))
 
 
 def key_of(name: object) -> FunctionKey:
@@ -81,7 +87,7 @@ def path(tmp_path: Path) -> Path:
 def store(connections: Connections, path: Path) -> Iterator[SqliteStore]:
     store = SqliteStore(path)
     yield store
-    asyncio.run(store.close())
+    run(store.close())
 
 
 class Gate:
@@ -126,7 +132,7 @@ def test_the_files_are_for_their_owner_only(path: Path):
 
     umask = os.umask(0)
     try:
-        asyncio.run(scenario())
+        run(scenario())
     finally:
         os.umask(umask)
 
@@ -160,7 +166,7 @@ def test_every_query_finds_its_rows_by_an_index(store: SqliteStore, connections:
         tables.delete_alias(key, "live")
         tables.delete_function(key)
 
-    asyncio.run(store.write(work))
+    run(store.write(work))
     statements = {sql for sql in connections.statements if sql.startswith(("SELECT record", "SELECT ", "DELETE"))}
     assert len(statements) == 17
     for sql in statements:
@@ -189,7 +195,36 @@ def test_close_finishes_what_was_accepted_and_folds_the_log_into_the_file(path: 
         assert await reopened.read(names_in) == [str(number) for number in range(5)]
         await reopened.close()
 
-    asyncio.run(scenario())
+    run(scenario())
+
+
+def test_close_folds_the_log_even_while_another_process_looks_at_the_database(path: Path):
+    store = SqliteStore(path)
+    run(store.write(put("a")))
+    other = sqlite3.connect(path)
+    assert other.execute("SELECT name FROM functions").fetchall() == [("a",)]
+    assert Path(f"{path}-wal").stat().st_size > 0
+    run(store.close())
+    assert Path(f"{path}-wal").stat().st_size == 0
+    other.close()
+
+
+def test_close_waits_for_the_reads_that_were_accepted(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sqlite_store, "BUSY_TIMEOUT_S", 0.0)
+
+    async def scenario() -> None:
+        store = SqliteStore(path)
+        gate = Gate()
+        reading = asyncio.create_task(store.read(gate))
+        await gate.wait_reached()
+        closing = asyncio.create_task(store.close())
+        done, _ = await asyncio.wait([closing], timeout=0.1)  # that something does not happen can only be timed
+        assert not done
+        gate.opened.set()
+        await closing
+        await reading
+
+    run(scenario())
 
 
 @pytest.mark.parametrize("content", ["a directory", "no database", "no folder"])
@@ -210,15 +245,15 @@ def test_what_is_no_database_is_refused(path: Path, content: str):
 
 def test_a_database_of_an_older_schema_is_brought_up(path: Path, monkeypatch: pytest.MonkeyPatch):
     older = SqliteStore(path)
-    asyncio.run(older.write(put("a")))
-    asyncio.run(older.close())
+    run(older.write(put("a")))
+    run(older.close())
 
     step = "ALTER TABLE functions ADD COLUMN colour TEXT DEFAULT 'red'; CREATE INDEX colours ON functions (colour)"
     monkeypatch.setattr(sqlite_store, "MIGRATIONS", (*MIGRATIONS, step))
     newer = SqliteStore(path)
-    asyncio.run(newer.write(put("b")))
-    assert asyncio.run(newer.read(names_in)) == ["a", "b"]
-    asyncio.run(newer.close())
+    run(newer.write(put("b")))
+    assert run(newer.read(names_in)) == ["a", "b"]
+    run(newer.close())
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,)
         assert connection.execute("SELECT name, colour FROM functions").fetchall() == [("a", "red"), ("b", "red")]
@@ -226,8 +261,8 @@ def test_a_database_of_an_older_schema_is_brought_up(path: Path, monkeypatch: py
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch):
     store = SqliteStore(path)
-    asyncio.run(store.write(put("a")))
-    asyncio.run(store.close())
+    run(store.write(put("a")))
+    run(store.close())
     monkeypatch.setattr(
         sqlite_store, "MIGRATIONS", (*MIGRATIONS, "DELETE FROM functions; INSERT INTO absent VALUES (1)")
     )
@@ -235,14 +270,14 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(path: Path, monkey
         SqliteStore(path)
     monkeypatch.undo()
     store = SqliteStore(path)
-    assert asyncio.run(store.read(names_in)) == ["a"]
-    asyncio.run(store.close())
+    assert run(store.read(names_in)) == ["a"]
+    run(store.close())
 
 
 def test_a_database_of_a_newer_schema_is_refused_and_left_alone(path: Path):
     store = SqliteStore(path)
-    asyncio.run(store.write(put("a")))
-    asyncio.run(store.close())
+    run(store.write(put("a")))
+    run(store.close())
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
@@ -256,25 +291,25 @@ def test_a_record_that_lacks_newer_fields_and_has_removed_ones_loads(store: Sqli
     version = FunctionVersion(
         key_of("a"), LATEST, "role", "python3.12", "app.handler", "a" * 64, 1, LoggingConfig("/aws/lambda/a"), "r", "t"
     )
-    asyncio.run(store.write(lambda tables: tables.put_version(version)))
+    run(store.write(lambda tables: tables.put_version(version)))
     with sqlite3.connect(path) as connection:
         connection.execute(
             "UPDATE versions SET record = json_set(json_remove(record, '$.environment', '$.memory_mb',"
             " '$.logging.log_format'), '$.removed', 1)"
         )
     connection.close()
-    assert asyncio.run(store.read(lambda tables: tables.version(key_of("a"), LATEST))) == version
+    assert run(store.read(lambda tables: tables.version(key_of("a"), LATEST))) == version
 
 
 def test_a_damaged_record_is_told_of_and_leaves_the_store_working(store: SqliteStore, path: Path):
-    asyncio.run(store.write(put("a")))
+    run(store.write(put("a")))
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE functions SET record = '{\"tags\":[]}'")
     connection.close()
     with pytest.raises(UnreadableRecord, match=r"Function\.tags"):
-        asyncio.run(store.read(names_in))
-    asyncio.run(store.write(put("a")))
-    assert asyncio.run(store.read(names_in)) == ["a"]
+        run(store.read(names_in))
+    run(store.write(put("a")))
+    assert run(store.read(names_in)) == ["a"]
 
 
 # Groups
@@ -287,7 +322,7 @@ def test_writes_that_wait_together_share_one_commit(store: SqliteStore, connecti
         assert connections.count("COMMIT") - before == 2  # the one that held the writer, and all the others
         assert len(await store.read(names_in)) == 300
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_group_is_bounded(store: SqliteStore, connections: Connections, monkeypatch: pytest.MonkeyPatch):
@@ -298,7 +333,7 @@ def test_a_group_is_bounded(store: SqliteStore, connections: Connections, monkey
         assert await grouped(store, *(put(number) for number in range(25))) == [None] * 25
         assert connections.count("COMMIT") - before == 4
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_unit_that_fails_is_undone_alone_within_its_group(store: SqliteStore, connections: Connections):
@@ -317,7 +352,7 @@ def test_a_unit_that_fails_is_undone_alone_within_its_group(store: SqliteStore, 
         assert answers[2] is None
         assert await store.read(names_in) == ["first", "last"]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 # Reads beside writes
@@ -338,7 +373,7 @@ def test_a_read_does_not_wait_for_a_write_nor_see_it_before_its_commit(store: Sq
         await writing
         assert await store.read(names_in) == ["new"]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_read_keeps_its_view_while_others_write(store: SqliteStore):
@@ -358,7 +393,31 @@ def test_a_read_keeps_its_view_while_others_write(store: SqliteStore):
         gate.opened.set()
         assert await reading == (["old"], ["old"])
 
-    asyncio.run(scenario())
+    run(scenario())
+
+
+def test_nobody_writes_between_the_reads_and_the_writes_of_a_unit(store: SqliteStore, path: Path):
+    """Not even another process, such as somebody's database browser."""
+
+    async def scenario() -> None:
+        gate = Gate()
+
+        def work(tables: Tables) -> None:
+            assert names_in(tables) == []
+            gate(tables)
+            put("a")(tables)
+
+        writing = asyncio.create_task(store.write(work))
+        await gate.wait_reached()
+        other = sqlite3.connect(path, timeout=0)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("DELETE FROM functions")
+        other.close()
+        gate.opened.set()
+        await writing
+        assert await store.read(names_in) == ["a"]
+
+    run(scenario())
 
 
 # Callers
@@ -379,7 +438,7 @@ def test_a_cancelled_caller_does_not_stop_what_was_accepted(store: SqliteStore):
         await store.write(put("next"))
         assert await store.read(names_in) == ["accepted", "next"]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 @pytest.mark.parametrize("operation", ["write", "read"])
@@ -400,7 +459,7 @@ def test_an_event_loop_that_was_closed_meanwhile_does_no_harm(store: SqliteStore
         for _ in range(4):  # more than there are readers
             assert await store.read(names_in) == ["after"]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_several_event_loops_share_a_store(store: SqliteStore):
@@ -410,19 +469,19 @@ def test_several_event_loops_share_a_store(store: SqliteStore):
 
     failures: list[BaseException] = []
 
-    def run(number: int) -> None:
+    def run_client(number: int) -> None:
         try:
-            asyncio.run(client(number))
+            run(client(number))
         except BaseException as error:  # noqa: BLE001 - a thread would swallow it
             failures.append(error)
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    threads = [threading.Thread(target=run_client, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert failures == []
-    assert len(asyncio.run(store.read(names_in))) == 200
+    assert len(run(store.read(names_in))) == 200
 
 
 # A disk that fails
@@ -451,7 +510,7 @@ def test_a_unit_for_which_there_is_no_room_fails_and_the_rest_is_told_the_truth(
         assert await grouped(store, put("small"), put("big", BIG), put("also-small")) == [None] * 3
         assert await store.read(names_in) == ["also-small", "before", "big", "small"]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 @contextmanager
@@ -478,7 +537,7 @@ def test_a_commit_that_the_disk_refuses_fails_every_unit_of_its_group(store: Sql
         await store.write(put("after"))
         assert await store.read(names_in) == ["after", "before"]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_group_whose_transaction_is_lost_fails_as_a_whole(store: SqliteStore, connections: Connections):
@@ -497,10 +556,12 @@ def test_a_group_whose_transaction_is_lost_fails_as_a_whole(store: SqliteStore, 
             answers = await grouped(store, put("one"), work, put("two"))
             assert [type(answer) for answer in answers] == [StoreUnavailable] * 3
             assert await store.read(names_in) == ["before"]
+            if work is loses_the_transaction:
+                assert {str(answer) for answer in answers} == {"the database failed: disk I/O error"}
         assert await grouped(store, put("one"), put("two")) == [None, None]
         assert await store.read(names_in) == ["before", "one", "two"]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_another_process_that_holds_the_database_too_long_is_told_of(
@@ -521,7 +582,7 @@ def test_another_process_that_holds_the_database_too_long_is_told_of(
         assert await store.read(names_in) == ["a"]
         await store.close()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 @pytest.fixture
@@ -561,7 +622,7 @@ def test_a_full_disk_refuses_writes_serves_reads_and_recovers(small_disk: Path):
         assert set(await store.read(names_in)) == {*acknowledged, "after"}
         await store.close()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_store_works_again_when_a_full_disk_has_room(small_disk: Path):
@@ -579,7 +640,7 @@ def test_a_store_works_again_when_a_full_disk_has_room(small_disk: Path):
         assert await store.read(names_in) == ["0", "1", "2", "before"]
         await store.close()
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 # Death
@@ -634,8 +695,8 @@ def test_what_was_acknowledged_survives_kill_9_and_nothing_is_half_there(path: P
         assert "" not in acknowledged
 
         store = SqliteStore(path)
-        asyncio.run(store.read(functools.partial(check_whole, acknowledged)))
-        asyncio.run(store.close())
+        run(store.read(functools.partial(check_whole, acknowledged)))
+        run(store.close())
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()

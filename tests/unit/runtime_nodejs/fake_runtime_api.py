@@ -1,6 +1,7 @@
 """A small Runtime API server: it hands out events and keeps every request that the bootstrap makes."""
 
 import base64
+import contextlib
 import json
 import queue
 import socket
@@ -20,6 +21,7 @@ class Event:
     request_id: str
     body: bytes
     headers: Mapping[str, str]
+    status: int = 200
     is_chunked: bool = False
     answer_status: int = 202
 
@@ -74,7 +76,9 @@ def read_body(stream: BinaryIO, request: Request, on_chunk: Callable[[bytes], No
     request.body = b"".join(request.chunks)
 
 
-def response(status: int, body: bytes = b"", headers: Mapping[str, str] | None = None, is_chunked: bool = False) -> bytes:
+def response(
+    status: int, body: bytes = b"", headers: Mapping[str, str] | None = None, is_chunked: bool = False
+) -> bytes:
     """A response of the server, in one piece."""
     lines = [f"HTTP/1.1 {status} Some Reason", *(f"{name}: {value}" for name, value in (headers or {}).items())]
     if not is_chunked:
@@ -86,12 +90,13 @@ def response(status: int, body: bytes = b"", headers: Mapping[str, str] | None =
 
 
 class FakeRuntimeApi:
-    """The server. It serves one connection, as the bootstrap has one."""
+    """The server. It serves one connection, as the bootstrap has one, and may send its responses in small pieces."""
 
-    def __init__(self, output_length: Callable[[], int]) -> None:
+    def __init__(self, output_length: Callable[[], int], piece_size: int | None = None) -> None:
         self.output_length = output_length
+        self.piece_size = piece_size
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = "127.0.0.1:{}".format(self.listener.getsockname()[1])
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.events: queue.Queue[Event | None] = queue.Queue()
         self.answers: queue.Queue[Request] = queue.Queue()
         self.chunks: queue.Queue[bytes] = queue.Queue()
@@ -110,10 +115,8 @@ class FakeRuntimeApi:
     def close_connection(self) -> None:
         """Close the connection under the bootstrap's feet."""
         if self.connection:
-            try:
+            with contextlib.suppress(OSError):  # the bootstrap was first
                 self.connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # the bootstrap was first
 
     def serve(self) -> None:
         """Answer requests until the connection ends."""
@@ -163,4 +166,7 @@ class FakeRuntimeApi:
             return
         self.statuses[event.request_id] = event.answer_status
         headers = {"Lambda-Runtime-Aws-Request-Id": event.request_id, **event.headers}
-        self.connection.sendall(before + response(200, event.body, headers, event.is_chunked))
+        data = before + response(event.status, event.body, headers, event.is_chunked)
+        size = self.piece_size or len(data)
+        for at in range(0, len(data), size):
+            self.connection.sendall(data[at : at + size])

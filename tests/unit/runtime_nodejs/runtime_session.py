@@ -32,13 +32,22 @@ class Record:
 class LogPipe:
     """The pipe that is standard output, standard error and the telemetry descriptor of the function at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_blocking: bool) -> None:
         self.read_fd, self.write_fd = os.pipe()
         os.set_blocking(self.read_fd, False)
+        os.set_blocking(self.write_fd, is_blocking)
         self.lock = threading.Lock()
         self.data = b""
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.is_open = True
+
+    def close(self) -> None:
+        """Stop reading."""
+        with self.lock:
+            if self.read_fd >= 0:
+                os.close(self.read_fd)
+            self.read_fd = -1
+            self.is_open = False
 
     def drain(self) -> int:
         """Take what is in the pipe now; the length of everything taken so far."""
@@ -88,14 +97,17 @@ class RuntimeSession:
         sdk_directories: Sequence[Path] = (),
         flags: Sequence[str] = (),
         has_telemetry: bool = True,
+        log_pipe_blocks: bool = True,
+        closes_log_pipe: bool = False,
+        piece_size: int | None = None,
     ) -> None:
         self.task_root = root / "task"
         for name, text in files.items():
             path = self.task_root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        self.logs = LogPipe()
-        self.api = FakeRuntimeApi(self.logs.drain)
+        self.logs = LogPipe(is_blocking=log_pipe_blocks)
+        self.api = FakeRuntimeApi(self.logs.drain, piece_size)
         self.count = 0
         environment = {
             "AWS_LAMBDA_RUNTIME_API": self.api.address,
@@ -120,6 +132,8 @@ class RuntimeSession:
             pass_fds=[self.logs.write_fd],
         )
         os.close(self.logs.write_fd)
+        if closes_log_pipe:
+            self.logs.close()
         self.logs.thread.start()
 
     def __enter__(self) -> Self:
@@ -130,7 +144,7 @@ class RuntimeSession:
         self.process.wait()
         self.api.close()
         self.logs.thread.join(WAIT_S)
-        os.close(self.logs.read_fd)
+        self.logs.close()
 
     def send(self, payload: Any = None, *, headers: Mapping[str, str] | None = None, **options: Any) -> str:
         """Hand out an event; its request id."""
@@ -177,6 +191,13 @@ class RuntimeSession:
         document = answer.json
         assert answer.headers["lambda-runtime-function-error-type"] == document["errorType"]
         return document
+
+    def wait_for_line(self, text: str) -> None:
+        """Wait until something is printed."""
+        deadline = time.monotonic() + WAIT_S
+        while not any(text in line for line in self.lines()):
+            assert time.monotonic() < deadline, self.lines()
+            select.select([], [], [], 0.01)
 
     def exit_code(self) -> int:
         """Wait for the process to end, and for all that it printed."""

@@ -1,6 +1,5 @@
 """When a response is sent and the next event is asked for, with work left in the event loop."""
 
-import queue
 from collections.abc import Callable
 
 import pytest
@@ -44,7 +43,9 @@ def test_a_failing_callback_waits_too(start_with_callbacks: Start) -> None:
     ],
 )
 def test_what_does_not_wait(start_with_callbacks: Start, code: str) -> None:
-    session = start_with_callbacks(f"const answer = {code};\nexports.handler = (...all) => {{ {LATE} return answer(...all) }}")
+    session = start_with_callbacks(
+        f"const answer = {code};\nexports.handler = (...all) => {{ {LATE} return answer(...all) }}"
+    )
     answer = session.invoke()
     assert answer.json == "ok"
     assert session.lines_before(answer) == []
@@ -85,23 +86,6 @@ def test_a_promise_that_is_never_settled(start: Start, version: tuple[int, ...])
 def test_a_top_level_await_that_is_never_settled(start: Start) -> None:
     session = start({"index.mjs": "await new Promise(() => {});\nexport const handler = async () => {}"})
     assert session.exit_code() == 13
-
-
-def test_no_event_is_asked_for_before_the_loop_is_empty(start_with_callbacks: Start) -> None:
-    session = start_with_callbacks(
-        "let release;\n"
-        "exports.handler = (event, context, callback) => {\n"
-        "  const hold = setInterval(() => { if (require('fs').existsSync('released')) clearInterval(hold) }, 5);\n"
-        "  callback(null, 'held');\n"
-        "}"
-    )
-    session.send()
-    assert session.api.asked_for_next.get(timeout=WAIT_S) == "alone"
-    with pytest.raises(queue.Empty):
-        session.api.answers.get(timeout=0.3)
-    (session.task_root / "released").touch()
-    assert session.answer().json == "held"
-    assert session.api.asked_for_next.get(timeout=WAIT_S) == "with response"
 
 
 def test_waiting_for_an_event_keeps_the_process_alive(start: Start) -> None:

@@ -23,7 +23,10 @@ Start = Callable[..., RuntimeSession]
             id="type module",
         ),
         pytest.param(
-            {"src/api/app.js": "export async function run() { return 'yes' }", "src/package.json": '{"type": "module"}'},
+            {
+                "src/api/app.js": "export async function run() { return 'yes' }",
+                "src/package.json": '{"type": "module"}',
+            },
             "src/api/app.run",
             id="type module of a folder above",
         ),
@@ -53,7 +56,10 @@ Start = Callable[..., RuntimeSession]
             id="js before mjs",
         ),
         pytest.param(
-            {"index.mjs": "export const handler = async () => 'yes'", "index.cjs": "exports.handler = async () => 'no'"},
+            {
+                "index.mjs": "export const handler = async () => 'yes'",
+                "index.cjs": "exports.handler = async () => 'no'",
+            },
             "index.handler",
             id="mjs before cjs",
         ),
@@ -133,7 +139,9 @@ def test_node_24_refuses_callback_handlers(start: Start, has_callbacks: bool) ->
         return
     document = session.init_error()
     assert document["errorType"] == "Runtime.CallbackHandlerDeprecated"
-    assert "has removed support for callback-based function handlers starting with Node.js 24" in document["errorMessage"]
+    assert (
+        "has removed support for callback-based function handlers starting with Node.js 24" in document["errorMessage"]
+    )
     assert session.exit_code() == 1
 
 
@@ -194,7 +202,8 @@ def test_the_process_shows_nothing_of_the_daemon(start: Start) -> None:
 def test_what_an_invocation_enters_into_async_local_storage_does_not_reach_the_next(start: Start) -> None:
     session = start(
         "const { AsyncLocalStorage } = require('async_hooks');\nconst storage = new AsyncLocalStorage();\n"
-        "exports.handler = async () => { const before = storage.getStore() || null; storage.enterWith('x'); return before }"
+        "exports.handler = async () => {"
+        " const before = storage.getStore() || null; storage.enterWith('x'); return before }"
     )
     assert [session.result() for _ in range(3)] == [None] * 3
 

@@ -1,0 +1,161 @@
+"""The client side of the commands: finding the daemon, and saying in one line what it refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import click
+
+from lambdad.cli.failures import CommandFailed, QuietCommand
+from lambdad.domain.settings import ENVIRONMENT_PREFIX, Settings
+
+ENDPOINT_HELP: Final = (
+    "Where the daemon is. Default: AWS_ENDPOINT_URL_LAMBDA, AWS_ENDPOINT_URL, LAMBDAD_HOST and LAMBDAD_PORT, "
+    "or http://127.0.0.1:4566."
+)
+READ_TIMEOUT_S: Final = 960
+"""The longest invocation, its initialization, and a little time for the way."""
+_CONNECT_TIMEOUT_S: Final = 5
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+# Providers that would ask an address of the cloud for credentials, and wait for it on machines outside.
+_REMOTE_PROVIDERS: Final = ("iam-role", "container-role")
+
+
+def find_endpoint_url(option: str | None, environ: Mapping[str, str]) -> str:
+    """The daemon's URL: the option, else what AWS's tools are told, else where lambdad listens by its settings."""
+    for given in (option, environ.get("AWS_ENDPOINT_URL_LAMBDA"), environ.get("AWS_ENDPOINT_URL")):
+        if given:
+            return given.rstrip("/")
+    host = environ.get(f"{ENVIRONMENT_PREFIX}HOST") or Settings().host
+    port = environ.get(f"{ENVIRONMENT_PREFIX}PORT") or "0"
+    host = _EVERY_ADDRESS.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port if port != '0' else Settings().port}"
+
+
+def no_answer(endpoint_url: str) -> str:
+    """What to say when nobody listens there."""
+    return f"no lambdad answers at {endpoint_url}; start it with `lambdad start`"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A daemon, and whom to be there: AWS's own configuration, with a region and credentials where it has none.
+
+    `flags` are the options that the user gave to get there, to be repeated in commands that are suggested next.
+    """
+
+    endpoint_url: str
+    region_option: str | None = None
+    flags: str = ""
+
+    @cached_property
+    def _session(self) -> Any:
+        from botocore.session import Session
+
+        session = Session()
+        resolver = session.get_component("credential_provider")
+        for provider in _REMOTE_PROVIDERS:
+            resolver.remove(provider)
+        if session.get_credentials() is None:
+            session.set_credentials("lambdad", "lambdad")
+        return session
+
+    @cached_property
+    def region(self) -> str:
+        region = (
+            self.region_option
+            or os.environ.get("AWS_REGION")
+            or self._session.get_config_variable("region")
+            or os.environ.get(f"{ENVIRONMENT_PREFIX}REGION")
+            or Settings().region
+        )
+        return str(region)
+
+    @cached_property
+    def has_configuration(self) -> bool:
+        """Whether AWS's own tools would find a region and credentials too."""
+        return self._session.get_credentials().method != "explicit" and bool(
+            self._session.get_config_variable("region")
+        )
+
+    def client(self, service: str) -> Any:
+        """A botocore client of the daemon. Calls are made once: what failed is said, not repeated."""
+        from botocore.config import Config
+
+        config = Config(
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            read_timeout=READ_TIMEOUT_S,
+            retries={"total_max_attempts": 1},
+            proxies={} if urlsplit(self.endpoint_url).hostname in _LOOPBACK else None,
+            ignore_configured_endpoint_urls=True,
+        )
+        try:
+            return self._session.create_client(
+                service, region_name=self.region, endpoint_url=self.endpoint_url, config=config
+            )
+        except ValueError as error:  # botocore's word for a URL that is none
+            raise CommandFailed(str(error)) from error
+
+
+@contextmanager
+def one_line_errors(endpoint_url: str) -> Iterator[None]:
+    """Raise CommandFailed for what botocore raises: `CODE: message`, or that nothing answers."""
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        ConnectTimeoutError,
+        EndpointConnectionError,
+    )
+    from botocore.parsers import ResponseParserError
+
+    try:
+        yield
+    except ClientError as error:
+        raise CommandFailed(_one_line(f"{code_of(error)}: {message_of(error)}")) from error
+    except (EndpointConnectionError, ConnectTimeoutError) as error:
+        raise CommandFailed(no_answer(endpoint_url)) from error
+    except ResponseParserError as error:
+        raise CommandFailed(f"what answers at {endpoint_url} does not speak the Lambda API") from error
+    except BotoCoreError as error:
+        raise CommandFailed(_one_line(str(error))) from error
+
+
+def code_of(error: Any) -> str:
+    """The code of a botocore ClientError."""
+    return str(error.response.get("Error", {}).get("Code") or "UnknownError")
+
+
+def message_of(error: Any) -> str:
+    """The message of a botocore ClientError."""
+    details = error.response.get("Error", {})
+    return str(details.get("Message") or error.response.get("message") or "")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+class ClientCommand(QuietCommand):
+    """A command that talks to a daemon. Its function takes the Connection with `click.pass_obj`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += [
+            click.Option(["--endpoint-url"], metavar="URL", help=ENDPOINT_HELP),
+            click.Option(["--region"], help="The region to be in. Default: as for AWS's own tools, else us-east-1."),
+        ]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        url, region = ctx.params.pop("endpoint_url"), ctx.params.pop("region")
+        given = (("--endpoint-url", url), ("--region", region))
+        flags = "".join(f" {option} {value}" for option, value in given if value)
+        ctx.obj = Connection(find_endpoint_url(url, os.environ), region, flags)
+        with one_line_errors(ctx.obj.endpoint_url):
+            return super().invoke(ctx)
