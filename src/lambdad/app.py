@@ -49,7 +49,7 @@ from lambdad.services.tags import TagsService
 
 logger = logging.getLogger("lambdad")
 
-EXPIRE_LOGS_S = 3600.0
+EXPIRE_LOGS_S = 60.0
 
 
 class Daemon:
@@ -66,7 +66,8 @@ class Daemon:
         directory = data_dir.path
         self.runtimes = discovery(settings, directory)
         self._store = SqliteStore(directory / "lambdad.db")
-        self._logs = LogsService(SqliteLogStore(directory), clock)
+        self._log_store = SqliteLogStore(directory)
+        self._logs = LogsService(self._log_store, clock)
         self._function_logs = FunctionLogs(self._logs)
         blobs = FileBlobs(directory / "blobs")
         unpacked = UnpackedCode(directory / "unpacked", blobs)
@@ -127,6 +128,7 @@ class Daemon:
         await self.host.drain(0.0)
         await self._code.settle()
         await self._logs.close()
+        await self._log_store.close()
         await self._store.close()
         self._data_dir.release()
 

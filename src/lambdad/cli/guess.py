@@ -81,9 +81,9 @@ def handler_of(sources: Sources, language: Language) -> Guess:
     if language not in _EXTENSIONS:
         raise CannotGuess(f"lambdad cannot find a handler in {language} code: give --handler")
     candidates = _candidates(sources, language)
-    preferred = [one for one in candidates if one.module in _MODULES[language]] or candidates
-    if len({one.module for one in preferred}) == 1 or preferred is not candidates:
-        chosen = preferred[0]
+    usual = [one for one in candidates if one.module in _MODULES[language]]
+    if usual or len(candidates) == 1:
+        chosen = (usual or candidates)[0]
         return Guess(chosen.handler, f"found in {chosen.file}")
     if candidates:
         options = " or ".join(f"--handler {one.handler}" for one in candidates[:_LISTED])

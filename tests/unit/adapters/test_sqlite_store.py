@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +37,13 @@ T = TypeVar("T")
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(asyncio.wait_for(coroutine, DEADLINE_S))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """The database as another program sees it; what is changed is committed."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        yield connection
 
 
 def key_of(name: object) -> FunctionKey:
@@ -254,7 +261,7 @@ def test_a_database_of_an_older_schema_is_brought_up(path: Path, monkeypatch: py
     run(newer.write(put("b")))
     assert run(newer.read(names_in)) == ["a", "b"]
     run(newer.close())
-    with sqlite3.connect(path) as connection:
+    with opened(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,)
         assert connection.execute("SELECT name, colour FROM functions").fetchall() == [("a", "red"), ("b", "red")]
 
@@ -278,9 +285,8 @@ def test_a_database_of_a_newer_schema_is_refused_and_left_alone(path: Path):
     store = SqliteStore(path)
     run(store.write(put("a")))
     run(store.close())
-    with sqlite3.connect(path) as connection:
+    with opened(path) as connection:
         connection.execute("PRAGMA user_version = 99")
-    connection.close()
     before = path.read_bytes()
     with pytest.raises(NewerSchema, match="99"):
         SqliteStore(path)
@@ -292,20 +298,18 @@ def test_a_record_that_lacks_newer_fields_and_has_removed_ones_loads(store: Sqli
         key_of("a"), LATEST, "role", "python3.12", "app.handler", "a" * 64, 1, LoggingConfig("/aws/lambda/a"), "r", "t"
     )
     run(store.write(lambda tables: tables.put_version(version)))
-    with sqlite3.connect(path) as connection:
+    with opened(path) as connection:
         connection.execute(
             "UPDATE versions SET record = json_set(json_remove(record, '$.environment', '$.memory_mb',"
             " '$.logging.log_format'), '$.removed', 1)"
         )
-    connection.close()
     assert run(store.read(lambda tables: tables.version(key_of("a"), LATEST))) == version
 
 
 def test_a_damaged_record_is_told_of_and_leaves_the_store_working(store: SqliteStore, path: Path):
     run(store.write(put("a")))
-    with sqlite3.connect(path) as connection:
+    with opened(path) as connection:
         connection.execute("UPDATE functions SET record = '{\"tags\":[]}'")
-    connection.close()
     with pytest.raises(UnreadableRecord, match=r"Function\.tags"):
         run(store.read(names_in))
     run(store.write(put("a")))
@@ -697,9 +701,8 @@ def test_what_was_acknowledged_survives_kill_9_and_nothing_is_half_there(path: P
         store = SqliteStore(path)
         run(store.read(functools.partial(check_whole, acknowledged)))
         run(store.close())
-    with sqlite3.connect(path) as connection:
+    with opened(path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    connection.close()
 
 
 def check_whole(acknowledged: set[str], tables: Tables) -> None:

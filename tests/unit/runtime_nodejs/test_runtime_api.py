@@ -89,4 +89,4 @@ def test_no_more_events(start: Start) -> None:
 
 
 def test_nobody_listens(start: Start) -> None:
-    assert start(ECHO, env={"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1"}).exit_code() == 0
+    assert start(ECHO, env={"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1"}).exit_code() == 1

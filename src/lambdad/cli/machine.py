@@ -1,0 +1,74 @@
+"""This machine, as commands see it without a daemon: the data directory, and the interpreters that are here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from lambdad.cli.start import data_dir_of
+from lambdad.domain.runtimes import SUPPORTED, Language, Runtime
+from lambdad.domain.settings import ENVIRONMENT_PREFIX, Settings, help_of
+
+if TYPE_CHECKING:
+    from lambdad.adapters.runtime_discovery import RuntimeDiscovery
+    from lambdad.ports.runtimes import InstalledRuntime
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+RUNTIMES_DIR = "runtimes"
+
+
+def machine_options(function: F) -> F:
+    """The options of `lambdad start` that say where runtimes are."""
+    for name in ("runtime_path", "data_dir"):
+        variable = ENVIRONMENT_PREFIX + name.upper()
+        flag = "--" + name.replace("_", "-")
+        function = click.option(flag, default="", envvar=variable, show_envvar=True, help=help_of(name))(function)
+    return function
+
+
+def machine_settings(data_dir: str | None = None, runtime_path: str | None = None) -> Settings:
+    """The settings of this machine; what is None is taken from the environment's variables."""
+    if data_dir is None:
+        data_dir = os.environ.get(f"{ENVIRONMENT_PREFIX}DATA_DIR", "")
+    if runtime_path is None:
+        runtime_path = os.environ.get(f"{ENVIRONMENT_PREFIX}RUNTIME_PATH", "")
+    return Settings(data_dir=data_dir, runtime_path=runtime_path)
+
+
+def runtimes_dir_of(settings: Settings) -> Path:
+    """Where `lambdad runtimes add` installs."""
+    return data_dir_of(settings) / RUNTIMES_DIR
+
+
+def discovery(settings: Settings) -> RuntimeDiscovery:
+    """The runtimes of this machine, looked for as the daemon does."""
+    from lambdad.adapters.runtime_discovery import RuntimeDiscovery
+
+    configured = [Path(place).expanduser() for place in settings.runtime_path.split(os.pathsep) if place]
+    return RuntimeDiscovery(_notes_dir(settings), runtimes_dir_of(settings), os.environ, configured)
+
+
+def _notes_dir(settings: Settings) -> Path:
+    """Where the discovery notes what it found: the data directory, unless that is another's, or not there yet."""
+    data_dir = data_dir_of(settings)
+    if os.access(data_dir, os.W_OK | os.X_OK):
+        return data_dir
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lambdad"
+
+
+async def newest_runtime(discovery: RuntimeDiscovery, language: Language) -> InstalledRuntime | None:
+    """The newest runtime of a language that is on this machine; None when it has none."""
+    for runtime in newest_first(SUPPORTED, language):
+        found = await discovery.find(runtime.name)
+        if found is not None:
+            return found
+    return None
+
+
+def newest_first(runtimes: Iterable[Runtime], language: Language) -> list[Runtime]:
+    return sorted((each for each in runtimes if each.language is language), key=lambda each: each.version, reverse=True)

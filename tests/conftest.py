@@ -1,0 +1,43 @@
+"""Fixtures that every tier may use."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from daemons import Daemon
+
+
+@pytest.fixture(scope="session")
+def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One daemon for all tests of a worker that only add to it; they use names of their own."""
+    with Daemon(tmp_path_factory.mktemp("daemon") / "data") as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon for one test alone."""
+    with Daemon(tmp_path / "data") as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def aws_lambda(shared_daemon: Daemon) -> Any:
+    """A Lambda client of the shared daemon."""
+    return shared_daemon.client("lambda")
+
+
+@pytest.fixture(scope="session")
+def aws_logs(shared_daemon: Daemon) -> Any:
+    """A CloudWatch Logs client of the shared daemon."""
+    return shared_daemon.client("logs")
+
+
+@pytest.fixture
+def unique() -> Callable[[str], str]:
+    """Names that no other test has."""
+    return lambda prefix="fn": f"{prefix}-{uuid.uuid4().hex[:10]}"
