@@ -9,13 +9,11 @@ import time
 
 
 class SystemClock:
-    """The machine's time."""
+    """The machine's time. The clocks are the module's own functions: an invocation asks several times."""
 
-    def time(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
+    def __init__(self) -> None:
+        self.time = time.time
+        self.monotonic = time.monotonic
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,18 +16,11 @@ from lambdad.domain import quotas
 
 if TYPE_CHECKING:
     from lambdad.cli.deployment import Deployment
+    from lambdad.cli.guess import Choice
     from lambdad.cli.package import Sources
 
 _GIVEN: Final = "as given"
 _KEPT: Final = "as it was"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A runtime or a handler, and why it is that one."""
-
-    value: str
-    reason: str
 
 
 class Variable(click.ParamType):
@@ -122,22 +114,21 @@ def choose(
     from lambdad.cli.deployment import guess_runtime
     from lambdad.domain.runtimes import CATALOG
 
-    runtime_choice = Choice(runtime, _GIVEN) if runtime else None
-    if runtime_choice is None and current is not None:
-        runtime_choice = Choice(current["Runtime"], _KEPT)
-    if runtime_choice is None:
-        language = guess.language_of(sources, handler)
-        guessed = guess_runtime(language)
-        runtime_choice = Choice(guessed.value, guessed.reason)
-    known = CATALOG.get(runtime_choice.value)
+    if runtime:
+        chosen = guess.Choice(runtime, _GIVEN)
+    elif current is not None:
+        chosen = guess.Choice(current["Runtime"], _KEPT)
+    else:
+        chosen = guess_runtime(guess.language_of(sources, handler))
     if handler:
-        return runtime_choice, Choice(handler, _GIVEN)
+        return chosen, guess.Choice(handler, _GIVEN)
+    known = CATALOG.get(chosen.value)
     if known is None:
-        raise guess.CannotGuess(f"{runtime_choice.value} is no runtime that lambdad knows: `lambdad runtimes` lists them")
-    if current is not None and guess.has_handler(sources, known.language, current["Handler"]):
-        return runtime_choice, Choice(current["Handler"], _KEPT)
-    guessed = guess.handler_of(sources, known.language)
-    return runtime_choice, Choice(guessed.value, guessed.reason)
+        raise guess.CannotGuess(f"there is no runtime {chosen.value}: `lambdad runtimes` lists those that there are")
+    kept = current.get("Handler") if current is not None else None
+    if kept and guess.has_handler(sources, known.language, kept):
+        return chosen, guess.Choice(kept, _KEPT)
+    return chosen, guess.handler_of(sources, known.language)
 
 
 def wanted_settings(runtime: str, handler: str, given: Mapping[str, Any]) -> dict[str, Any]:

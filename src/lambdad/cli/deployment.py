@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lambdad.cli.guess import CannotGuess, Guess
+from lambdad.cli.guess import CannotGuess, Choice
 from lambdad.cli.machine import discovery, machine_settings, newest_runtime
 from lambdad.cli.output import Advance, progress_bar
 from lambdad.domain.runtimes import Language
@@ -56,10 +56,10 @@ def update(client: Any, name: str, package: bytes, settings: Mapping[str, Any], 
     return Deployment("updated", _configuration(updated))
 
 
-def guess_runtime(language: Language) -> Guess:
+def guess_runtime(language: Language) -> Choice:
     """The newest runtime of a language that this machine has. Raises CannotGuess."""
     if language is Language.PROVIDED:
-        return Guess(CUSTOM_RUNTIME, "the package has an executable `bootstrap`")
+        return Choice(CUSTOM_RUNTIME, "the package has an executable `bootstrap`")
     found = asyncio.run(newest_runtime(discovery(machine_settings()), language))
     if found is None:
         names = {Language.PYTHON: "Python", Language.NODEJS: "Node.js"}
@@ -67,7 +67,7 @@ def guess_runtime(language: Language) -> Guess:
             f"no {names[language]} that lambdad runs was found on this machine: give --runtime, or install one with "
             "`lambdad runtimes add`"
         )
-    return Guess(found.name, f"the newest on this machine ({found.source})")
+    return Choice(found.name, f"the newest on this machine ({found.source})")
 
 
 def _configuration(answer: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,8 +29,8 @@ _LISTED: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Guess:
-    """A value, and why it is that one."""
+class Choice:
+    """A runtime or a handler, and why it is that one."""
 
     value: str
     reason: str
@@ -74,17 +74,17 @@ def _no_language(sources: Sources) -> str:
     return f"{looked}; it has {shown}. Give --runtime"
 
 
-def handler_of(sources: Sources, language: Language) -> Guess:
+def handler_of(sources: Sources, language: Language) -> Choice:
     """The handler of a package, by the functions in its source. Raises CannotGuess."""
     if language is Language.PROVIDED:
-        return Guess(BOOTSTRAP, "the package brings its own runtime")
+        return Choice(BOOTSTRAP, "the package brings its own runtime")
     if language not in _EXTENSIONS:
         raise CannotGuess(f"lambdad cannot find a handler in {language} code: give --handler")
     candidates = _candidates(sources, language)
     usual = [one for one in candidates if one.module in _MODULES[language]]
     if usual or len(candidates) == 1:
         chosen = (usual or candidates)[0]
-        return Guess(chosen.handler, f"found in {chosen.file}")
+        return Choice(chosen.handler, f"found in {chosen.file}")
     if candidates:
         options = " or ".join(f"--handler {one.handler}" for one in candidates[:_LISTED])
         raise CannotGuess(f"more than one function could be the handler: give {options}")

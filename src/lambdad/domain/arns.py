@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lambdad.domain.errors import (
     AccessDeniedException,
@@ -67,6 +68,7 @@ def is_version(qualifier: str) -> bool:
     return _VERSION.fullmatch(qualifier) is not None
 
 
+@lru_cache(4096)
 def parse_function_name(
     text: str, account_id: str, region: str, qualifier: str | None = None, *, action: str = "InvokeFunction"
 ) -> FunctionReference:

@@ -25,6 +25,7 @@ from lambdad.ingress.lambda_api.unsupported import not_implemented
 from lambdad.ingress.messages import BodyTooLarge, ClientGone, Request, Response
 from lambdad.ingress.operations import Call, Handler
 from lambdad.ingress.wire.service import Service
+from lambdad.ports.store import StoreUnavailable
 from lambdad.services.identifiers import new_request_id
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,9 @@ class Gateway:
             return self._error(service_name, error, request_id, operation)
         except ClientGone:
             raise
+        except StoreUnavailable as error:
+            logger.error("the store cannot be used: %s", error)
+            return self._error(service_name, ServiceException(_INTERNAL_ERROR), request_id, operation)
         except Exception:  # whatever went wrong is ours: it is logged here, and the client learns only that
             logger.exception("%s %s failed (request %s)", request.method, request.path, request_id)
             return self._error(service_name, ServiceException(_INTERNAL_ERROR), request_id, operation)

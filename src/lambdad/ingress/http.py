@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -36,26 +35,23 @@ DISCARD_BYTES: Final = 256 * 1024 * 1024
 STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
 }
-_LINE_BREAK: Final = re.compile(rb"[\r\n\0]+")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def encode_head(response: Response, *, keep_alive: bool) -> bytes:
     """The status line and headers; the framing header follows from the body."""
-    lines = [STATUS_LINES[response.status]]
+    lines = []
     for name, value in response.headers:
-        # A function chooses some header values: a line break in one must not become a header of its own.
-        lines.append(
-            b"%b: %b\r\n" % (name.encode("latin-1"), _LINE_BREAK.sub(b" ", value.encode("latin-1", "replace")))
-        )
+        if "\n" in value or "\r" in value:
+            # A function chooses some header values: a line break in one must not become a header of its own.
+            value = " ".join(value.splitlines())
+        lines.append(f"{name}: {value}\r\n")
     if not isinstance(response.body, bytes):
-        lines.append(b"Transfer-Encoding: chunked\r\n")
+        lines.append("Transfer-Encoding: chunked\r\n")
     elif response.status != HTTPStatus.NO_CONTENT:
-        lines.append(b"Content-Length: %d\r\n" % len(response.body))
-    if not keep_alive:
-        lines.append(b"Connection: close\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
+        lines.append(f"Content-Length: {len(response.body)}\r\n")
+    lines.append("\r\n" if keep_alive else "Connection: close\r\n\r\n")
+    return STATUS_LINES[response.status] + "".join(lines).encode("latin-1", "replace")
 
 
 class HttpServer:

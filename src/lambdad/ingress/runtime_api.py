@@ -23,10 +23,12 @@ from lambdad.domain.errors import IllegalTransition, LambdadError
 from lambdad.domain.invocations import Outcome
 from lambdad.services.environment import Environment, ResponseChunks, Running, StaleRequest
 
-PREFIX: Final = "/2018-06-01/runtime/"
-_NEXT: Final = "GET", PREFIX + "invocation/next"
-_INIT_ERROR: Final = "POST", PREFIX + "init/error"
-_INVOCATION: Final = PREFIX + "invocation/"
+PREFIX: Final = b"/2018-06-01/runtime/"
+_NEXT: Final = PREFIX + b"invocation/next"
+_INIT_ERROR: Final = PREFIX + b"init/error"
+_INVOCATION: Final = PREFIX + b"invocation/"
+_MODE: Final = b"lambda-runtime-function-response-mode"
+_ERROR_TYPE: Final = b"lambda-runtime-function-error-type"
 
 _ACCEPTED_BODY: Final = b'{"status":"OK"}\n'
 _ACCEPTED: Final = b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
@@ -78,16 +80,20 @@ class _Call:
 
     __slots__ = ("acknowledge_late", "chunks", "headers", "method", "parts", "path", "refused", "request_id", "size")
 
-    def __init__(self, method: str, path: str, headers: dict[str, str]) -> None:
+    def __init__(self, method: bytes, path: bytes, headers: dict[bytes, bytes]) -> None:
         self.method = method
         self.path = path
-        self.headers = headers
+        self.headers = headers  # by lower-case name; of most calls, few are looked at
         self.parts: list[bytes] = []
         self.size = 0
         self.chunks: ResponseChunks | None = None
         self.refused = False
         self.request_id = ""
-        self.acknowledge_late = headers.get("lambda-runtime-acknowledge") == "with-next"
+        self.acknowledge_late = headers.get(b"lambda-runtime-acknowledge") == b"with-next"
+
+    def header(self, name: bytes, default: str = "") -> str:
+        value = self.headers.get(name)
+        return default if value is None else value.decode("latin-1")
 
 
 class RuntimeConnection(asyncio.Protocol):
@@ -99,7 +105,7 @@ class RuntimeConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
-        self._headers: dict[str, str] = {}
+        self._headers: dict[bytes, bytes] = {}
         self._call: _Call
         self._withheld = b""
 
@@ -128,18 +134,13 @@ class RuntimeConnection(asyncio.Protocol):
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        call = _Call(self._parser.get_method().decode("ascii"), self._target.decode("latin-1"), self._headers)
-        self._call = call
-        if call.headers.get("expect", "").lower() == "100-continue":
+        call = self._call = _Call(self._parser.get_method(), self._target, self._headers)
+        if b"expect" in call.headers:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if (
-            call.headers.get("lambda-runtime-function-response-mode", "").lower() == "streaming"
-            and call.method == "POST"
-            and call.path.endswith("/response")
-        ):
+        if _MODE in call.headers and call.header(_MODE).lower() == "streaming" and call.path.endswith(b"/response"):
             self._begin_stream(call)
 
     def on_body(self, chunk: bytes) -> None:
@@ -159,7 +160,7 @@ class RuntimeConnection(asyncio.Protocol):
         if call.refused:
             return
         try:
-            if (call.method, call.path) == _NEXT:
+            if call.path == _NEXT and call.method == b"GET":
                 self._environment.next(self._send_event)
             elif call.chunks is not None:
                 self._end_stream(call)
@@ -174,15 +175,15 @@ class RuntimeConnection(asyncio.Protocol):
             self._refuse_transition(illegal)
 
     def _dispatch(self, call: _Call) -> None:
-        if (call.method, call.path) == _INIT_ERROR:
+        if call.path == _INIT_ERROR and call.method == b"POST":
             payload = b"".join(call.parts)
-            self._environment.init_failed(payload, _error_type(call.headers, payload))
+            self._environment.init_failed(payload, _error_type(call, payload))
             self._accept(call)
             return
-        request_id, _, what = call.path.removeprefix(_INVOCATION).partition("/")
-        if not call.path.startswith(_INVOCATION) or what not in ("response", "error"):
+        request_id, what = _invocation_of(call.path)
+        if what not in (b"response", b"error"):
             self._refuse(404, "404 page not found", "NotFound")
-        elif call.method != "POST":
+        elif call.method != b"POST":
             self._refuse(405, "405 method not allowed", "MethodNotAllowed")
         elif call.size > quotas.RESPONSE_BYTES:
             self._environment.reject_response(request_id)
@@ -191,19 +192,19 @@ class RuntimeConnection(asyncio.Protocol):
             payload = call.parts[0] if len(call.parts) == 1 else b"".join(call.parts)
             self._accept_late(call)
             try:
-                if what == "response":
-                    content_type = call.headers.get("content-type", "application/json")
+                if what == b"response":
+                    content_type = call.header(b"content-type", "application/json")
                     self._environment.respond(request_id, payload, content_type)
                 else:
-                    self._environment.fail(request_id, payload, _error_type(call.headers, payload))
+                    self._environment.fail(request_id, payload, _error_type(call, payload))
             except (StaleRequest, IllegalTransition):
                 self._withheld = b""
                 raise
             self._accept_now(call)
 
     def _begin_stream(self, call: _Call) -> None:
-        request_id = call.path.removeprefix(_INVOCATION).partition("/")[0]
-        content_type = call.headers.get("content-type", "application/octet-stream")
+        request_id, _ = _invocation_of(call.path)
+        content_type = call.header(b"content-type", "application/octet-stream")
         try:
             call.chunks = self._environment.begin_response(request_id, content_type)
             call.request_id = request_id
@@ -217,9 +218,9 @@ class RuntimeConnection(asyncio.Protocol):
     def _end_stream(self, call: _Call) -> None:
         """Trailers, which the parser has added to the headers, say whether the stream broke off."""
         error = None
-        error_type = call.headers.get("lambda-runtime-function-error-type")
-        if error_type is not None:
-            error = Outcome(_decode_error_body(call.headers.get("lambda-runtime-function-error-body", "")), error_type)
+        error_type = call.header(_ERROR_TYPE)
+        if error_type:
+            error = Outcome(_decode_error_body(call.header(b"lambda-runtime-function-error-body")), error_type)
         self._environment.end_response(call.request_id, error)
         self._accept(call)
 
@@ -271,9 +272,17 @@ class RuntimeConnection(asyncio.Protocol):
         self._withheld = b""
 
 
-def _error_type(headers: dict[str, str], payload: bytes) -> str:
+def _invocation_of(path: bytes) -> tuple[str, bytes]:
+    """The request id in a path below `invocation/`, and what comes after it."""
+    if not path.startswith(_INVOCATION):
+        return "", b""
+    request_id, _, what = path[len(_INVOCATION) :].partition(b"/")
+    return request_id.decode("latin-1"), what
+
+
+def _error_type(call: _Call, payload: bytes) -> str:
     """The error's type: the header if the runtime sends it, otherwise the body's `errorType`."""
-    named = headers.get("lambda-runtime-function-error-type")
+    named = call.header(_ERROR_TYPE)
     if named:
         return named
     try:

@@ -311,7 +311,7 @@ function receive(chunk) {
       expected.shift()(response);
       continue;
     }
-    neededLength = response === undefined ? 0 : Math.max(0, response.end - start);
+    neededLength = 0;
     if (isContinued && start === 0) return;
     held = EMPTY;
     heldLength = 0;
@@ -722,7 +722,7 @@ const FUNCTION = {
 };
 const parseHeader = (text) => (text ? JSON.parse(text) : undefined);
 
-let handler;
+let functionHandler; // what the handler setting names
 let hasTraceId = false;
 
 function createContext(headers) {
@@ -769,12 +769,12 @@ function invoke({ headers, body }) {
     invocation = new BufferedInvocation(requestId);
     return invocation.decide(true, error, false);
   }
-  if (handler[STREAMING] === undefined) {
+  if (functionHandler[STREAMING] === undefined) {
     invocation = new BufferedInvocation(requestId);
-    invokeBuffered(handler, event, context);
+    invokeBuffered(functionHandler, event, context);
   } else {
     invocation = new StreamedInvocation(requestId);
-    invokeStreamed(handler, event, context);
+    invokeStreamed(functionHandler, event, context);
   }
 }
 
@@ -924,7 +924,7 @@ function main() {
   loadHandler(env._HANDLER, env.LAMBDA_TASK_ROOT || process.cwd(), packageDirectories).then(
     (loaded) => {
       if (isCrashing) return;
-      handler = loaded;
+      functionHandler = loaded;
       isInitialized = true;
       askForNext();
     },
