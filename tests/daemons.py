@@ -43,6 +43,9 @@ class Daemon:
     def start(self) -> Daemon:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("LAMBDAD_", "AWS_"))}
         command = [sys.executable, "-m", "lambdad", "start", "--port", "0", "--data-dir", str(self.data_dir)]
+        runtimes_dir = os.environ.get("LAMBDAD_TEST_RUNTIMES_DIR")
+        if runtimes_dir:
+            environ["LAMBDAD_RUNTIMES_DIR"] = runtimes_dir
         self.process = subprocess.Popen(
             [*command, *self.options],
             env={**environ, **self.environ},

@@ -172,8 +172,13 @@ class Daemon:
 def discovery(settings: Settings, directory: Path) -> RuntimeDiscovery:
     """The runtimes of this machine, as the settings have them looked for."""
     configured = [Path(place).expanduser() for place in settings.runtime_path.split(os.pathsep) if place]
+    runtimes_dir = Path(settings.runtimes_dir).expanduser().absolute() if settings.runtimes_dir else None
     return RuntimeDiscovery(
-        directory, directory / "runtimes", os.environ, configured, allow_nearest=settings.allow_nearest_runtime
+        directory,
+        runtimes_dir or directory / "runtimes",
+        os.environ,
+        configured,
+        allow_nearest=settings.allow_nearest_runtime,
     )
 
 

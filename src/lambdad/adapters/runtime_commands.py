@@ -8,7 +8,7 @@ from typing import Final
 
 import lambdad_runtime
 from lambdad.domain.functions import FunctionVersion, runtime_version_arn
-from lambdad.domain.runtimes import Language
+from lambdad.domain.runtimes import Language, Version
 from lambdad.ports.runtimes import InstalledRuntime, Runtimes
 from lambdad.ports.sandbox import SandboxFailed
 from lambdad.services.functions import runtime_version
@@ -35,15 +35,31 @@ class LocalRuntimeCommands:
             return RuntimeCommand((_bootstrap(code),), name, arn, str(code), SYSTEM_PATH)
         folder = BOOTSTRAPS / str(runtime.language)
         path = f"{runtime.executable.parent}:{SYSTEM_PATH}"
-        return RuntimeCommand(_arguments(runtime, folder, version.memory_mb), name, arn, str(folder), path)
+        return RuntimeCommand(_arguments(runtime, folder, version), name, arn, str(folder), path)
 
 
-def _arguments(runtime: InstalledRuntime, folder: Path, memory_mb: int) -> tuple[str, ...]:
+def _arguments(runtime: InstalledRuntime, folder: Path, version: FunctionVersion) -> tuple[str, ...]:
     sdk_dirs = tuple(map(str, runtime.sdk_dirs))
     if runtime.language is Language.PYTHON:
         return (str(runtime.executable), "-I", "-S", str(folder / "bootstrap.py"), *sdk_dirs)
-    flags = ("--expose-gc", f"--max-old-space-size={max(memory_mb * 9 // 10, 64)}")
+    flags = _node_flags(runtime.version, version.memory_mb, version.environment.get("NODE_OPTIONS", ""))
     return (str(runtime.executable), *flags, str(folder / "bootstrap.cjs"), *sdk_dirs)
+
+
+def _node_flags(version: Version, memory_mb: int, node_options: str) -> list[str]:
+    """What AWS starts Node with: a heap in proportion to the memory, and modules as each runtime had them at first.
+
+    `NODE_OPTIONS` of the function wins. https://docs.aws.amazon.com/lambda/latest/dg/lambda-nodejs.html
+    """
+    flags = ["--expose-gc"]
+    if "-space-size" not in node_options:
+        young_mb = memory_mb // 10
+        flags += [f"--max-semi-space-size={max(young_mb // 3, 1)}", f"--max-old-space-size={memory_mb - young_mb}"]
+    if (20, 17) <= version[:2] < (24,) and "--experimental-require-module" not in node_options:
+        flags.append("--no-experimental-require-module")
+    if (22,) <= version < (24,) and "--experimental-detect-module" not in node_options:
+        flags.append("--no-experimental-detect-module")
+    return flags
 
 
 def _bootstrap(code: Path) -> str:

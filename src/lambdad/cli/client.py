@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -44,6 +46,41 @@ def no_answer(endpoint_url: str) -> str:
     return f"no lambdad answers at {endpoint_url}; start it with `lambdad start`"
 
 
+@dataclass(frozen=True, slots=True)
+class DaemonInfo:
+    """What a daemon says of itself."""
+
+    version: str
+    pid: int
+    data_dir: Path
+
+
+def daemon_info(endpoint_url: str) -> DaemonInfo:
+    """Ask the daemon. Raises CommandFailed when none answers there, or something else does."""
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+    from urllib.request import ProxyHandler, build_opener
+
+    try:
+        opener = build_opener(ProxyHandler({}) if _is_here(endpoint_url) else ProxyHandler())
+        with opener.open(f"{endpoint_url}/_lambdad/info", timeout=_CONNECT_TIMEOUT_S) as answer:
+            info = json.load(answer)
+        return DaemonInfo(str(info["version"]), int(info["pid"]), Path(info["data_dir"]))
+    except (HTTPError, HTTPException, ValueError, KeyError, TypeError) as error:
+        raise CommandFailed(not_lambdad(endpoint_url)) from error
+    except OSError as error:
+        raise CommandFailed(no_answer(endpoint_url)) from error
+
+
+def not_lambdad(endpoint_url: str) -> str:
+    """What to say when another server listens there."""
+    return f"what answers at {endpoint_url} is not lambdad"
+
+
+def _is_here(endpoint_url: str) -> bool:
+    return urlsplit(endpoint_url).hostname in _LOOPBACK
+
+
 @dataclass(frozen=True)
 class Connection:
     """A daemon, and whom to be there: AWS's own configuration, with a region and credentials where it has none.
@@ -54,6 +91,11 @@ class Connection:
     endpoint_url: str
     region_option: str | None = None
     flags: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the daemon is on this machine."""
+        return _is_here(self.endpoint_url)
 
     @cached_property
     def _session(self) -> Any:
@@ -93,7 +135,7 @@ class Connection:
             connect_timeout=_CONNECT_TIMEOUT_S,
             read_timeout=READ_TIMEOUT_S,
             retries={"total_max_attempts": 1},
-            proxies={} if urlsplit(self.endpoint_url).hostname in _LOOPBACK else None,
+            proxies={} if self.is_here else None,
             ignore_configured_endpoint_urls=True,
         )
         try:
@@ -122,7 +164,7 @@ def one_line_errors(endpoint_url: str) -> Iterator[None]:
     except (EndpointConnectionError, ConnectTimeoutError) as error:
         raise CommandFailed(no_answer(endpoint_url)) from error
     except ResponseParserError as error:
-        raise CommandFailed(f"what answers at {endpoint_url} does not speak the Lambda API") from error
+        raise CommandFailed(not_lambdad(endpoint_url)) from error
     except BotoCoreError as error:
         raise CommandFailed(_one_line(str(error))) from error
 

@@ -23,21 +23,15 @@ _GIVEN: Final = "as given"
 _KEPT: Final = "as it was"
 
 
-class Variable(click.ParamType):
-    """`NAME=VALUE`."""
-
-    name = "NAME=VALUE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
-        name, equals, text = str(value).partition("=")
-        if not equals or not name:
-            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
-        return name, text
+def variable(text: str) -> tuple[str, str]:
+    """The parts of `NAME=VALUE`. Raises BadParameter."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
-@click.command(name="deploy", cls=ClientCommand)
+@click.command(name="deploy", cls=ClientCommand, short_help="Create or update a function.")
 @click.argument("source", metavar="DIR|ZIP", type=click.Path(exists=True, path_type=Path))
 @click.option("--name", help="The function's name. Default: the name of the directory or archive.")
 @click.option("--runtime", help="Such as python3.13. Default: found from the files, the newest on this machine.")
@@ -50,7 +44,8 @@ class Variable(click.ParamType):
 @click.option(
     "--env",
     "variables",
-    type=Variable(),
+    type=variable,
+    metavar="NAME=VALUE",
     multiple=True,
     help="An environment variable; can be repeated. The variables given are all that the function will have.",
 )
@@ -59,6 +54,7 @@ class Variable(click.ParamType):
 @click.pass_obj
 def command(
     connection: Connection,
+    /,
     source: Path,
     name: str | None,
     runtime: str | None,
@@ -79,7 +75,7 @@ def command(
     sources = open_sources(source, lambda line: output.say(output.styled(line, err=True, fg="yellow"), err=True))
     client = connection.client("lambda")
     current = deployment.current_configuration(client, name)
-    chosen_runtime, chosen_handler = choose(sources, current, runtime, handler)
+    chosen_runtime, chosen_handler = choose(connection, sources, current, runtime, handler)
     settings = wanted_settings(chosen_runtime.value, chosen_handler.value, given)
     package = sources.package()
     if current is None:
@@ -104,7 +100,11 @@ def name_of(source: Path) -> str:
 
 
 def choose(
-    sources: Sources, current: Mapping[str, Any] | None, runtime: str | None, handler: str | None
+    connection: Connection,
+    sources: Sources,
+    current: Mapping[str, Any] | None,
+    runtime: str | None,
+    handler: str | None,
 ) -> tuple[Choice, Choice]:
     """The runtime and the handler: what is given, else what the function has, else what the package says.
 
@@ -119,7 +119,7 @@ def choose(
     elif current is not None:
         chosen = guess.Choice(current["Runtime"], _KEPT)
     else:
-        chosen = guess_runtime(guess.language_of(sources, handler))
+        chosen = guess_runtime(connection, guess.language_of(sources, handler))
     if handler:
         return chosen, guess.Choice(handler, _GIVEN)
     known = CATALOG.get(chosen.value)
@@ -149,8 +149,8 @@ def _show(connection: Connection, done: Deployment, file_count: int, runtime: Ch
     output.say(output.styled(f"{done.action.capitalize()} {name}", fg="green", bold=True))
     facts = [
         ("at", f"{connection.endpoint_url} in {connection.region}"),
-        ("runtime", f"{runtime.value} ({runtime.reason})"),
-        ("handler", f"{handler.value} ({handler.reason})"),
+        ("runtime", f"{runtime.value}, {runtime.reason}"),
+        ("handler", f"{handler.value}, {handler.reason}"),
         ("package", f"{files}, {output.size_text(configuration['CodeSize'])} zipped"),
         ("memory", f"{configuration['MemorySize']} MB"),
         ("timeout", f"{configuration['Timeout']} s"),

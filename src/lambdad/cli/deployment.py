@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from lambdad.cli.client import Connection, daemon_info
 from lambdad.cli.guess import CannotGuess, Choice
 from lambdad.cli.machine import discovery, machine_settings, newest_runtime
 from lambdad.cli.output import Advance, progress_bar
@@ -56,11 +57,13 @@ def update(client: Any, name: str, package: bytes, settings: Mapping[str, Any], 
     return Deployment("updated", _configuration(updated))
 
 
-def guess_runtime(language: Language) -> Choice:
+def guess_runtime(connection: Connection, language: Language) -> Choice:
     """The newest runtime of a language that this machine has. Raises CannotGuess."""
     if language is Language.PROVIDED:
         return Choice(CUSTOM_RUNTIME, "the package has an executable `bootstrap`")
-    found = asyncio.run(newest_runtime(discovery(machine_settings()), language))
+    # Runtimes that were installed for lambdad are in the daemon's own directory.
+    data_dir = str(daemon_info(connection.endpoint_url).data_dir) if connection.is_here else ""
+    found = asyncio.run(newest_runtime(discovery(machine_settings(data_dir)), language))
     if found is None:
         names = {Language.PYTHON: "Python", Language.NODEJS: "Node.js"}
         raise CannotGuess(

@@ -36,3 +36,7 @@ class QuietCommand(click.Command):
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise CommandFailed(f"{where}{error.strerror or error}") from error
+
+
+class QuietGroup(QuietCommand, click.Group):
+    """A group whose commands all are quiet."""

@@ -129,15 +129,11 @@ def _modules(sources: Sources, language: Language) -> list[str]:
 
 def _candidates(sources: Sources, language: Language) -> Sequence[_Candidate]:
     """The functions that may be the handler, one for each file that has any; the likeliest file first."""
-    functions_of: Callable[[str], list[str]] = (
-        _python_functions if language is Language.PYTHON else _javascript_exports
-    )
+    functions_of: Callable[[str], list[str]] = _python_functions if language is Language.PYTHON else _javascript_exports
     return list(_likeliest(sources, language, functions_of))
 
 
-def _likeliest(
-    sources: Sources, language: Language, functions_of: Callable[[str], list[str]]
-) -> Iterator[_Candidate]:
+def _likeliest(sources: Sources, language: Language, functions_of: Callable[[str], list[str]]) -> Iterator[_Candidate]:
     for file in _modules(sources, language):
         text = sources.read(file)[:_SOURCE_BYTES].decode("utf-8", "replace")
         functions = functions_of(text)
@@ -146,7 +142,7 @@ def _likeliest(
 
 
 def _python_functions(text: str) -> list[str]:
-    """The names in a module that may be a handler: the usual ones in order, then functions of an event and a context."""
+    """What may be a handler in a module: the usual names in order, else functions of an event and a context."""
     try:
         module = ast.parse(text)
     except (SyntaxError, ValueError):
@@ -161,7 +157,7 @@ def _python_functions(text: str) -> list[str]:
 
 
 def _definitions(statement: ast.stmt) -> dict[str, bool]:
-    """The names that a statement defines, and whether each is a function whose parameters are an event and a context."""
+    """The names that a statement defines, and whether each is a function of an event and a context."""
     match statement:
         case ast.FunctionDef() | ast.AsyncFunctionDef():
             parameters = [argument.arg.lstrip("_") for argument in statement.args.posonlyargs + statement.args.args]

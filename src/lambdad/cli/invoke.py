@@ -15,7 +15,7 @@ from lambdad.cli import output
 from lambdad.cli.client import ClientCommand, Connection
 
 
-@click.command(name="invoke", cls=ClientCommand)
+@click.command(name="invoke", cls=ClientCommand, short_help="Call a function and print its answer.")
 @click.argument("name")
 @click.argument("event", required=False)
 @click.option("--event-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read the event here.")
@@ -108,7 +108,7 @@ def _show(answer: Mapping[str, Any], payload: bytes, log: str | None) -> None:
 def pretty(payload: bytes) -> str:
     """JSON laid out for reading; anything else as it is."""
     try:
-        return json.dumps(json.loads(payload), indent=2, ensure_ascii=False)
+        return output.json_text(json.loads(payload), indent=2)
     except ValueError:
         return payload.decode("utf-8", "replace")
 
@@ -129,7 +129,7 @@ def error_lines(error: Any) -> list[str]:
         return [str(error)]
     kind, message = error.get("errorType"), error.get("errorMessage")
     if kind is None and message is None:
-        return [json.dumps(error, ensure_ascii=False)]
+        return [output.json_text(error)]
     first = ": ".join(str(part) for part in (kind, message) if part)
     trace = error.get("stackTrace") or error.get("trace") or []
     lines = [line for entry in trace for line in str(entry).rstrip("\n").split("\n")]

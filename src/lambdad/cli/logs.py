@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,9 @@ SKEW_MS: Final = 15 * 60 * 1000
 """How far this machine's clock may be from the daemon's: what signatures of AWS's requests allow."""
 
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_PLATFORM: Final = re.compile(r"(INIT_START|START|END|REPORT|INIT_REPORT|EXTENSION|TELEMETRY)\b|\{\"time\":\"[^\"]*\",\"type\":\"platform\.")
+_PLATFORM: Final = re.compile(
+    r"(INIT_START|START|END|REPORT|INIT_REPORT|EXTENSION|TELEMETRY)\b|\{\"time\":\"[^\"]*\",\"type\":\"platform\."
+)
 _FAILED: Final = re.compile(
     r"\[(ERROR|CRITICAL|FATAL)\]|\t(ERROR|FATAL)\t|\"level\": ?\"(ERROR|CRITICAL|FATAL)\"|Task timed out after|"
     r"\tStatus: (error|timeout|failure)|\"status\":\"(error|timeout|failure)\"|^Traceback \(most recent call last\)"
@@ -29,28 +30,33 @@ _FAILED: Final = re.compile(
 _WARNED: Final = re.compile(r"\[WARN(ING)?\]|\tWARN\t|\"level\": ?\"WARN(ING)?\"")
 
 
-class Moment(click.ParamType):
-    """A moment: how long ago (`30s`, `10m`, `2h`, `1d`, `1w`), or a time in ISO 8601. In milliseconds since 1970."""
+def moment_ms(text: str) -> int:
+    """A moment in milliseconds since 1970: how long ago (`30s`, `10m`, `2h`, `1d`, `1w`), or a time in ISO 8601.
 
-    name = "TIME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        if found := re.fullmatch(r"(\d+)([smhdw])", value):
-            return int((time.time() - int(found[1]) * _UNITS_S[found[2]]) * 1000)
-        try:
-            moment = datetime.datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither like 10m nor a time like 2026-11-21T03:54:24", param, ctx)
-        return int(moment.timestamp() * 1000)
+    Raises BadParameter.
+    """
+    if found := re.fullmatch(r"(\d+)([smhdw])", text):
+        return int((time.time() - int(found[1]) * _UNITS_S[found[2]]) * 1000)
+    try:
+        return int(datetime.datetime.fromisoformat(text).timestamp() * 1000)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither like 10m nor a time like 2026-11-21T03:54:24Z") from None
 
 
-@click.command(name="logs", cls=ClientCommand)
+@click.command(name="logs", cls=ClientCommand, short_help="Print what a function logged.")
 @click.argument("name")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@click.option("--since", type=Moment(), default="10m", show_default=True, help="Like 30s, 10m, 2h, 1d, or a time.")
-@click.option("--filter", "pattern", default="", help="A CloudWatch Logs filter pattern, such as ERROR or '{ $.x = 1 }'.")
+@click.option(
+    "--since",
+    type=moment_ms,
+    metavar="TIME",
+    default="10m",
+    show_default=True,
+    help="Like 30s, 10m, 2h, 1d, or a time.",
+)
+@click.option(
+    "--filter", "pattern", default="", help="A CloudWatch Logs filter pattern, such as ERROR or '{ $.x = 1 }'."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; with --follow, one a line.")
 @click.pass_obj
 def command(connection: Connection, name: str, follow: bool, since: int, pattern: str, as_json: bool) -> None:
@@ -65,17 +71,18 @@ def command(connection: Connection, name: str, follow: bool, since: int, pattern
     if as_json:
         output.say_json(list(events))
         return
-    count = 0
-    for count, event in enumerate(events, 1):  # noqa: B007 (used after the loop)
+    is_empty = True
+    for event in events:
         output.say(line_of(event))
-    if count == 0:
-        output.say(f"{group} has nothing since then; --since 1d looks further back", err=True)
+        is_empty = False
+    if is_empty:
+        output.say(f"{group} has no such events since then; look further back with --since 1d", err=True)
 
 
 def _follow(reader: LogReader, *, as_json: bool) -> None:
     while True:
         for event in reader.read():
-            output.say(json.dumps(event, ensure_ascii=False) if as_json else line_of(event))
+            output.say(output.json_text(event) if as_json else line_of(event))
         time.sleep(POLL_S)
 
 
@@ -97,7 +104,7 @@ class LogReader:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._client = client
-        self._request = {"logGroupName": group, "interleaved": True}
+        self._request = {"logGroupName": group}
         if pattern:
             self._request["filterPattern"] = pattern
         self._since_ms = since_ms
@@ -129,8 +136,8 @@ class LogReader:
         self._clock_lead_ms = max(lead_ms, self._clock_lead_ms if self._clock_lead_ms is not None else lead_ms)
 
     def _advance(self, began_ms: int) -> None:
-        lead_ms = -SKEW_MS if self._clock_lead_ms is None else self._clock_lead_ms - LATE_MS
-        self._since_ms = max(self._since_ms, began_ms + lead_ms)
+        leads_ms = [-SKEW_MS] if self._clock_lead_ms is None else [-SKEW_MS, self._clock_lead_ms - LATE_MS]
+        self._since_ms = max(self._since_ms, began_ms + max(leads_ms))
         self._given = {event: at_ms for event, at_ms in self._given.items() if at_ms >= self._since_ms}
 
 

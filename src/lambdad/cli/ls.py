@@ -24,7 +24,7 @@ _COLUMNS: Final = (
 )
 
 
-@click.command(name="ls", cls=ClientCommand)
+@click.command(name="ls", cls=ClientCommand, short_help="List functions.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def command(connection: Connection, as_json: bool) -> None:

@@ -23,21 +23,23 @@ RUNTIMES_DIR = "runtimes"
 
 
 def machine_options(function: F) -> F:
-    """The options of `lambdad start` that say where runtimes are."""
+    """The options of `lambdad start` that say where runtimes are; their values are for `machine_settings`."""
     for name in ("runtime_path", "data_dir"):
-        variable = ENVIRONMENT_PREFIX + name.upper()
-        flag = "--" + name.replace("_", "-")
-        function = click.option(flag, default="", envvar=variable, show_envvar=True, help=help_of(name))(function)
+        text = f"{help_of(name)}  [env var: {_variable(name)}]"
+        function = click.option("--" + name.replace("_", "-"), default="", help=text)(function)
     return function
 
 
-def machine_settings(data_dir: str | None = None, runtime_path: str | None = None) -> Settings:
-    """The settings of this machine; what is None is taken from the environment's variables."""
-    if data_dir is None:
-        data_dir = os.environ.get(f"{ENVIRONMENT_PREFIX}DATA_DIR", "")
-    if runtime_path is None:
-        runtime_path = os.environ.get(f"{ENVIRONMENT_PREFIX}RUNTIME_PATH", "")
-    return Settings(data_dir=data_dir, runtime_path=runtime_path)
+def machine_settings(data_dir: str = "", runtime_path: str = "") -> Settings:
+    """The settings of this machine: what is given, else the environment's variables."""
+    return Settings(
+        data_dir=data_dir or os.environ.get(_variable("data_dir"), ""),
+        runtime_path=runtime_path or os.environ.get(_variable("runtime_path"), ""),
+    )
+
+
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.upper()
 
 
 def runtimes_dir_of(settings: Settings) -> Path:

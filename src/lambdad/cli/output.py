@@ -35,13 +35,31 @@ def styled(text: str, *, err: bool = False, **styles: Any) -> str:
 
 
 def say(text: str = "", *, err: bool = False) -> None:
-    """Print a line, as it is: what a function prints keeps its own escape sequences even in a pipe."""
-    click.echo(text, err=err, color=True)
+    """Print a line, as it is: what a function prints keeps its own escape sequences even in a pipe.
+
+    What the stream's encoding does not have is printed as Python escapes it.
+    """
+    encoding = _encoding(err=err)
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err, color=True)
 
 
 def say_json(document: Any) -> None:
     """Print one JSON document."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False), color=True)
+    say(json_text(document, indent=2))
+
+
+def json_text(document: Any, *, indent: int | None = None) -> str:
+    """JSON for standard output; characters that it cannot take are escaped."""
+    text = json.dumps(document, indent=indent, ensure_ascii=False)
+    try:
+        text.encode(_encoding())
+    except UnicodeEncodeError:
+        return json.dumps(document, indent=indent)
+    return text
+
+
+def _encoding(*, err: bool = False) -> str:
+    return (sys.stderr if err else sys.stdout).encoding or "utf-8"
 
 
 def say_facts(facts: Sequence[tuple[str, str]]) -> None:
@@ -99,9 +117,5 @@ def size_text(size_bytes: int) -> str:
     """A size for people, in units of 1024 as Lambda's quotas are: `34.1 KB`."""
     if size_bytes < 1024:
         return f"{size_bytes} B"
-    size = float(size_bytes)
-    for unit in ("KB", "MB", "GB"):
-        size /= 1024
-        if size < 1024:
-            break
-    return f"{size:.1f} {unit}"
+    power = 3 if size_bytes >= 1024**3 else 2 if size_bytes >= 1024**2 else 1
+    return f"{size_bytes / 1024**power:.1f} {' KMG'[power]}B"

@@ -55,8 +55,12 @@ class Surroundings:
     credentials: TemporaryCredentials
 
 
-def check(variables: Mapping[str, str]) -> None:
-    """Refuse what AWS refuses: reserved names, and more than 4 KB. Raises InvalidParameterValueException."""
+def check(version: FunctionVersion) -> None:
+    """Refuse what a function cannot have: reserved names, more than 4 KB, and what no process can be given.
+
+    Raises InvalidParameterValueException.
+    """
+    variables = version.environment
     reserved = sorted(RESERVED & variables.keys())
     if reserved:
         raise InvalidParameterValueException(
@@ -66,6 +70,13 @@ def check(variables: Mapping[str, str]) -> None:
     measured = json.dumps(dict(variables), separators=(",", ":"), ensure_ascii=False)
     if len(measured.encode("utf-8", "surrogatepass")) > quotas.ENVIRONMENT_BYTES:
         raise InvalidParameterValueException(f"{_REFUSED}exceeded the 4KB limit. String measured: {measured}")
+    with_null = sorted(name for name, value in variables.items() if "\0" in value)
+    if with_null:
+        raise InvalidParameterValueException(
+            f"{_REFUSED}contains null characters. Keys of such values in this request: {', '.join(with_null)}"
+        )
+    if "\0" in version.handler:
+        raise InvalidParameterValueException("The handler contains a null character.")
 
 
 def build(version: FunctionVersion, around: Surroundings) -> dict[str, str]:

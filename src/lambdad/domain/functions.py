@@ -47,6 +47,8 @@ class FunctionVersion:
     architecture: str = "x86_64"
     runtime_version: str = ""
     """The interpreter that runs it, such as `python:3.11.7`; empty for a custom runtime."""
+    latest_description: str | None = None
+    """Of a published version: the description that `$LATEST` had then. Publishing can give a version one of its own."""
 
     @property
     def arn(self) -> str:
@@ -54,21 +56,22 @@ class FunctionVersion:
         return self.key.qualified_arn(self.version)
 
     def same_content(self, other: FunctionVersion) -> bool:
-        """Whether publishing this would only repeat `other`: the same code and the same configuration.
+        """Whether publishing this would only repeat the version `other`: the same code and the same configuration.
 
         https://docs.aws.amazon.com/lambda/latest/api/API_PublishVersion.html
         """
-        return (
-            replace(
-                self,
-                version=other.version,
-                revision_id=other.revision_id,
-                last_modified=other.last_modified,
-                runtime_version=other.runtime_version,
-                description=other.description,
-            )
-            == other
+        if self.description != (other.description if other.latest_description is None else other.latest_description):
+            return False
+        as_published = replace(
+            self,
+            version=other.version,
+            revision_id=other.revision_id,
+            last_modified=other.last_modified,
+            runtime_version=other.runtime_version,
+            description=other.description,
+            latest_description=other.latest_description,
         )
+        return as_published == other
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,9 @@ class Settings:
     runtime_path: str = _setting(
         "", "More places to look for interpreters: files or directories, separated as in PATH."
     )
+    runtimes_dir: str = _setting(
+        "", "Directory of the runtimes that `lambdad runtimes add` installs. Default: runtimes in the data directory."
+    )
     allow_nearest_runtime: bool = _setting(
         False, "Run a function on the nearest installed version of its language when its own is absent."
     )

@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from lambdad.domain import quotas
-from lambdad.domain.errors import CodeStorageExceededException, InvalidParameterValueException
+from lambdad.domain.errors import CodeStorageExceededException, RequestEntityTooLargeException
 from lambdad.domain.packages import PackageInfo
 from lambdad.ports.blobs import Blobs
 from lambdad.ports.store import Store, Tables
@@ -47,20 +48,18 @@ class CodeService:
         self._unused = unused
         self._held: Counter[str] = Counter()
         self._releases: set[asyncio.Task[None]] = set()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
     async def hold(self, package: bytes) -> AsyncIterator[PackageInfo]:
         """Check a package and keep it, unpacked and durable, for the time of the block.
 
-        Raises InvalidParameterValueException for what is not a deployment package.
+        Raises as `inspect` does.
         """
-        if len(package) > quotas.ZIPPED_BYTES:
-            raise InvalidParameterValueException(
-                f"Zipped size must be smaller than {quotas.ZIPPED_BYTES} bytes for a package in a request"
-            )
-        info = await asyncio.to_thread(self._inspect, package)
+        info = await self.inspect(package)
         digest = info.sha256_hex
-        self._held[digest] += 1
+        async with self._turn(digest):
+            self._held[digest] += 1
         try:
             await self._blobs.put(digest, package)
             await self._unpacked.directory_for(digest)
@@ -72,7 +71,13 @@ class CodeService:
             self.release([digest])
 
     async def inspect(self, package: bytes) -> PackageInfo:
-        """Check a package and keep nothing (`DryRun`)."""
+        """Check a package and keep nothing (`DryRun`).
+
+        Raises InvalidParameterValueException for what is not a deployment package, RequestEntityTooLargeException for
+        one that is too large to be sent in a request.
+        """
+        if len(package) > quotas.ZIPPED_BYTES:
+            raise RequestEntityTooLargeException(f"Zipped size must be smaller than {quotas.ZIPPED_BYTES} bytes")
         return await asyncio.to_thread(self._inspect, package)
 
     def release(self, digests: Iterable[str]) -> None:
@@ -86,9 +91,14 @@ class CodeService:
         if await self._is_used(digest):
             return
         await self._unused(digest)
-        if not await self._is_used(digest):
-            await self._blobs.delete(digest)
-            await self._unpacked.forget(digest)
+        async with self._turn(digest):
+            if not await self._is_used(digest):
+                await self._blobs.delete(digest)
+                await self._unpacked.forget(digest)
+
+    def _turn(self, digest: str) -> asyncio.Lock:
+        """What keeps a package from being taken up while it is being removed."""
+        return self._turns.setdefault(digest, asyncio.Lock())
 
     async def _is_used(self, digest: str) -> bool:
         return digest in self._held or await self._store.read(lambda tables: tables.code_is_used(digest))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,6 +34,9 @@ REVISION_MISMATCH = (
     "The Revision Id provided does not match the latest Revision Id. "
     "Call the GetFunction/GetAlias API to retrieve the latest Revision Id"
 )
+INVALID_MARKER = "Invalid marker"
+MARKER_NUMBER_END = 10**18
+"""Beyond every version number; a marker comes back from clients, who may have written it themselves."""
 UNQUALIFIED_ONLY = (
     "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
     "Please specify either a function name or an unqualified function ARN."
@@ -293,7 +295,7 @@ class FunctionsService:
 
     async def _checked(self, version: FunctionVersion) -> FunctionVersion:
         """The version with the interpreter that will run it. Raises InvalidParameterValueException."""
-        environment_variables.check(version.environment)
+        environment_variables.check(version)
         return replace(version, runtime_version=runtime_version(await self._runtimes.require(version.runtime)))
 
     def _latest(self, tables: Tables, reference: FunctionReference, revision_id: str | None) -> FunctionVersion:
@@ -314,6 +316,7 @@ class FunctionsService:
             latest,
             version=str(function.next_version),
             description=latest.description if description is None else description,
+            latest_description=latest.description,
             revision_id=new_revision_id(),
             last_modified=timestamp(self._clock.time()),
         )
@@ -350,10 +353,13 @@ def decode_marker(marker: str | None) -> tuple[str, int]:
     if not marker:
         return "", -1
     try:
-        name, _, number = base64.urlsafe_b64decode(marker.encode()).decode().rpartition(":")
-        return name, int(number)
-    except (binascii.Error, ValueError):
-        raise InvalidParameterValueException("Invalid marker") from None
+        name, _, number = base64.b64decode(marker, altchars=b"-_", validate=True).decode().rpartition(":")
+        after = int(number)
+    except ValueError:
+        raise InvalidParameterValueException(INVALID_MARKER) from None
+    if not 0 <= after < MARKER_NUMBER_END:
+        raise InvalidParameterValueException(INVALID_MARKER)
+    return name, after
 
 
 def _page(versions: Sequence[FunctionVersion], limit: int) -> Page:

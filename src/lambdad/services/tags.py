@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Final
 
 from lambdad.domain import quotas
 from lambdad.domain.arns import FunctionReference
 from lambdad.domain.errors import InvalidParameterValueException
 from lambdad.ports.store import Store, Tables
 from lambdad.services.functions import require_function
+
+TAG_KEY_CHARACTERS: Final = 128
+TAG_VALUE_CHARACTERS: Final = 256
+TOO_MANY_TAGS: Final = "Number of tags exceeds resource tag limit."
 
 
 class TagsService:
@@ -26,7 +31,7 @@ class TagsService:
             function = require_function(tables, reference)
             merged = {**function.tags, **tags}
             if len(merged) > quotas.TAGS:
-                raise InvalidParameterValueException(f"Number of tags exceeds the limit of {quotas.TAGS}.")
+                raise InvalidParameterValueException(TOO_MANY_TAGS)
             tables.put_function(replace(function, tags=merged))
 
         await self._store.write(work)

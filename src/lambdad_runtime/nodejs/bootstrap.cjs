@@ -311,7 +311,7 @@ function receive(chunk) {
       expected.shift()(response);
       continue;
     }
-    neededLength = 0;
+    neededLength = response === undefined ? 0 : Math.max(0, response.end - start);
     if (isContinued && start === 0) return;
     held = EMPTY;
     heldLength = 0;

@@ -51,9 +51,10 @@ def find_nodes() -> dict[tuple[int, ...], str]:
 
 NODES = find_nodes()
 NO_NODE = pytest.param((0, 0), marks=pytest.mark.skip(reason="node is not installed"))
+VERSIONS: list[Any] = [*NODES] or [NO_NODE]
 
 
-@pytest.fixture(params=list(NODES) or [NO_NODE], ids=lambda numbers: f"node{numbers[0]}")
+@pytest.fixture(params=VERSIONS, ids=lambda numbers: f"node{numbers[0]}")
 def version(request: pytest.FixtureRequest) -> tuple[int, ...]:
     """A version of Node.js that this machine has: its major and minor number."""
     chosen: tuple[int, ...] = request.param

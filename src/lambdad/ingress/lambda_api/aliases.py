@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 from lambdad.domain.errors import InvalidParameterValueException
@@ -11,7 +10,7 @@ from lambdad.domain.functions import Alias
 from lambdad.ingress.lambda_api.functions import reference
 from lambdad.ingress.operations import Call, Output, Params
 from lambdad.services.aliases import AliasesService
-from lambdad.services.functions import page_limit
+from lambdad.services.functions import INVALID_MARKER, page_limit
 
 
 async def create_alias(aliases: AliasesService, call: Call, params: Params) -> Output:
@@ -64,9 +63,9 @@ def _weights(params: Params) -> dict[str, float] | None:
 
 def _after(marker: str | None) -> str:
     try:
-        return base64.urlsafe_b64decode((marker or "").encode()).decode()
-    except (binascii.Error, ValueError):
-        raise InvalidParameterValueException("Invalid marker") from None
+        return base64.b64decode(marker or "", altchars=b"-_", validate=True).decode()
+    except ValueError:
+        raise InvalidParameterValueException(INVALID_MARKER) from None
 
 
 def _output(alias: Alias) -> Output:

@@ -14,15 +14,42 @@ from lambdad.services.functions import hex_to_base64
 # The documents that people learn from write the account as a word (seed 003); it stands for the caller's own.
 _ACCOUNT_AS_WORD: Final = "iam::account:"
 
+_NOT_LISTED: Final = frozenset(
+    {
+        "State",
+        "StateReason",
+        "StateReasonCode",
+        "LastUpdateStatus",
+        "LastUpdateStatusReason",
+        "LastUpdateStatusReasonCode",
+        "RuntimeVersionConfig",
+    }
+)
+_CODE_ELSEWHERE: Final = ("ImageUri", "S3Bucket", "S3Key", "S3ObjectVersion", "S3ObjectStorageMode")
+_UNSUPPORTED: Final = (
+    "AcceleratorConfig",
+    "CapacityProviderConfig",
+    "CodeSigningConfigArn",
+    "DeadLetterConfig",
+    "DurableConfig",
+    "FileSystemConfigs",
+    "ImageConfig",
+    "KMSKeyArn",
+    "PublishTo",
+    "RuntimeConfig",
+    "TenancyConfig",
+    "VpcConfig",
+)
 
-def output(version: FunctionVersion, *, qualified: bool = True) -> dict[str, Any]:
-    """A FunctionConfiguration. `$LATEST` carries the unqualified ARN, except in lists of versions.
+
+def output(version: FunctionVersion, arn: str | None = None) -> dict[str, Any]:
+    """A FunctionConfiguration, under the ARN that it was asked for: that of the version unless `arn` is given.
 
     https://docs.aws.amazon.com/lambda/latest/api/API_FunctionConfiguration.html
     """
     shown: dict[str, Any] = {
         "FunctionName": version.key.name,
-        "FunctionArn": version.arn if qualified or not is_latest(version) else version.key.arn,
+        "FunctionArn": arn or version.arn,
         "Runtime": version.runtime,
         "Role": version.role,
         "Handler": version.handler or None,
@@ -49,6 +76,20 @@ def output(version: FunctionVersion, *, qualified: bool = True) -> dict[str, Any
         arn = runtime_version_arn(version.key.region, version.runtime_version)
         shown["RuntimeVersionConfig"] = {"RuntimeVersionArn": arn}
     return shown
+
+
+def output_of_change(version: FunctionVersion) -> dict[str, Any]:
+    """What an operation that has changed a function answers: `$LATEST` under the ARN of the function."""
+    return output(version, version.key.arn if is_latest(version) else None)
+
+
+def listed(version: FunctionVersion, arn: str | None = None) -> dict[str, Any]:
+    """A FunctionConfiguration in ListFunctions, which has a subset of the fields.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_ListFunctions.html
+    """
+    shown = output(version, arn)
+    return {name: value for name, value in shown.items() if name not in _NOT_LISTED}
 
 
 def _logging(logging: LoggingConfig) -> Output:
@@ -105,7 +146,10 @@ def architecture(params: Params) -> str | None:
 
 
 def refuse_unsupported(params: Params) -> None:
-    """Settings that would have no effect are refused, not stored. Raises InvalidParameterValueException."""
+    """Settings that would have no effect are refused, not stored; empty ones, which tools send, ask for nothing.
+
+    Raises InvalidParameterValueException.
+    """
     layers = params.get("Layers") or []
     if len(layers) > quotas.LAYERS:
         raise InvalidParameterValueException(f"Cannot reference more than {quotas.LAYERS} layers.")
@@ -115,25 +159,16 @@ def refuse_unsupported(params: Params) -> None:
         raise _unsupported("PackageType Image")
     if (params.get("SnapStart") or {}).get("ApplyOn", "None") != "None":
         raise _unsupported("SnapStart")
-    if (params.get("DeadLetterConfig") or {}).get("TargetArn"):
-        raise _unsupported("DeadLetterConfig")
-    vpc = params.get("VpcConfig") or {}
-    if vpc.get("SubnetIds") or vpc.get("SecurityGroupIds"):
-        raise _unsupported("VpcConfig")
-    for member in (
-        "FileSystemConfigs",
-        "ImageConfig",
-        "KMSKeyArn",
-        "CodeSigningConfigArn",
-        "TenancyConfig",
-        "CapacityProviderConfig",
-        "DurableConfig",
-        "RuntimeConfig",
-        "AcceleratorConfig",
-        "PublishTo",
-    ):
-        if params.get(member):
+    for member in _UNSUPPORTED:
+        if _asks_for_something(params.get(member)):
             raise _unsupported(member)
+
+
+def _asks_for_something(value: Any) -> bool:
+    """Whether there is anything in a value: `{"SubnetIds": [], "SecurityGroupIds": []}` is empty."""
+    if isinstance(value, Mapping):
+        return any(map(_asks_for_something, value.values()))
+    return bool(value)
 
 
 def _unsupported(setting: str) -> InvalidParameterValueException:
@@ -142,13 +177,14 @@ def _unsupported(setting: str) -> InvalidParameterValueException:
 
 def package(params: Params) -> bytes:
     """The deployment package of a request. Raises InvalidParameterValueException."""
+    elsewhere = any(params.get(member) for member in _CODE_ELSEWHERE)
+    if params.get("ZipFile") is not None and elsewhere:
+        raise InvalidParameterValueException(
+            "Please do not provide other FunctionCode parameters when providing a ZipFile."
+        )
     if params.get("ImageUri"):
         raise _unsupported("ImageUri")
-    if params.get("S3Bucket") or params.get("S3Key"):
-        if params.get("ZipFile") is not None:
-            raise InvalidParameterValueException(
-                "Please do not provide other FunctionCode parameters when providing a ZipFile."
-            )
+    if elsewhere:
         raise InvalidParameterValueException(
             "Error occurred while GetObject. S3 Error Code: ServiceUnavailable. "
             "S3 Error Message: lambdad has no storage neighbour yet; send the package as ZipFile."

@@ -52,16 +52,17 @@ async def create_function(functions: FunctionsService, call: Call, params: Param
     )
     package = configuration.package(params["Code"])
     created = await functions.create(draft, package, tags, bool(params.get("Publish")))
-    return configuration.output(created, qualified=False)
+    return configuration.output_of_change(created)
 
 
 async def get_function(
     functions: FunctionsService, endpoint_url: Callable[[], str], call: Call, params: Params
 ) -> Output:
-    details = await functions.get(reference(call, params))
+    named = reference(call, params)
+    details = await functions.get(named)
     version = details.version
     output: dict[str, Any] = {
-        "Configuration": configuration.output(version, qualified=_is_qualified(call, params)),
+        "Configuration": configuration.output(version, named.arn),
         "Code": {"RepositoryType": "S3", "Location": code_location(endpoint_url(), version)},
     }
     if details.function.tags:
@@ -72,11 +73,12 @@ async def get_function(
 
 
 async def get_function_configuration(functions: FunctionsService, call: Call, params: Params) -> Output:
-    details = await functions.get(reference(call, params))
-    return configuration.output(details.version, qualified=_is_qualified(call, params))
+    named = reference(call, params)
+    return configuration.output((await functions.get(named)).version, named.arn)
 
 
 async def update_function_code(functions: FunctionsService, call: Call, params: Params) -> Output:
+    configuration.refuse_unsupported(params)
     updated = await functions.update_code(
         reference(call, params),
         configuration.package(params),
@@ -85,14 +87,14 @@ async def update_function_code(functions: FunctionsService, call: Call, params: 
         publish=bool(params.get("Publish")),
         dry_run=bool(params.get("DryRun")),
     )
-    return configuration.output(updated, qualified=False)
+    return configuration.output_of_change(updated)
 
 
 async def update_function_configuration(functions: FunctionsService, call: Call, params: Params) -> Output:
     updated = await functions.update_configuration(
         reference(call, params), configuration.changes(call, params), params.get("RevisionId")
     )
-    return configuration.output(updated, qualified=False)
+    return configuration.output_of_change(updated)
 
 
 async def delete_function(functions: FunctionsService, call: Call, params: Params) -> Output:
@@ -111,13 +113,12 @@ async def list_functions(functions: FunctionsService, call: Call, params: Params
         marker=params.get("Marker"),
         limit=page_limit(params.get("MaxItems")),
     )
-    shown = [configuration.output(version, qualified=every) for version in page.versions]
+    shown = [configuration.listed(version, None if every else version.key.arn) for version in page.versions]
     return {"Functions": shown, "NextMarker": page.next_marker}
 
 
 async def publish_version(functions: FunctionsService, call: Call, params: Params) -> Output:
-    if params.get("PublishTo"):
-        configuration.refuse_unsupported(params)
+    configuration.refuse_unsupported(params)
     published = await functions.publish(
         reference(call, params), params.get("Description"), params.get("CodeSha256") or None, params.get("RevisionId")
     )
@@ -139,7 +140,3 @@ def code_location(endpoint_url: str, version: FunctionVersion) -> str:
     key: FunctionKey = version.key
     path = "/".join(quote(part, safe="") for part in (key.account_id, key.region, key.name, version.version))
     return f"{endpoint_url}{CODE_PATH}/{path}?sha256={version.code_sha256}"
-
-
-def _is_qualified(call: Call, params: Params) -> bool:
-    return reference(call, params).qualifier is not None

@@ -1,0 +1,82 @@
+# make run    set up what is missing, start lambdad, and show its demo function at work
+# make test   set up what is missing, and run every test
+# make check  style, types, layers
+# make bench  the benchmarks behind SPECIFICATION.md, with their figures
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench setup test-tools test-runtimes clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Interpreters that the tests want besides those of the machine, installed as a user would: `lambdad runtimes add`.
+TEST_RUNTIMES := $(CURDIR)/.lambdad/runtimes
+WANTED_RUNTIMES := python3.8 python3.9 python3.10 python3.11 python3.12 python3.13 \
+                   nodejs16.x nodejs18.x nodejs20.x nodejs22.x
+WORKERS ?= 2
+
+help:
+	@sed -n '1,4s/^# //p' Makefile
+
+# The virtual environment. Debian keeps ensurepip in a package of its own.
+$(READY): pyproject.toml
+	@python=$$(for each in python3.13 python3.12 python3.11 python3; do \
+	    $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$each && break; done); \
+	if [ -z "$$python" ]; then echo "lambdad needs Python 3.11 or newer"; exit 1; fi; \
+	if ! $$python -c 'import ensurepip' 2>/dev/null; then \
+	    $(MAKE) --no-print-directory apt PACKAGES=python3-venv WHY="to make a virtual environment"; fi; \
+	echo "setting up $(VENV) with $$($$python --version)"; \
+	$$python -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $@
+
+setup: $(READY)
+
+# Installs packages of Debian where we may, and says so; elsewhere it says what is missing.
+.PHONY: apt
+apt:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing $(PACKAGES) $(WHY)"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \
+	else echo "missing: $(PACKAGES) ($(WHY)); install it with your system's package manager"; fi
+
+run: setup
+	@$(BIN)/lambdad start & daemon=$$!; \
+	trap 'kill $$daemon 2>/dev/null; wait $$daemon' INT TERM; \
+	$(BIN)/lambdad demo --wait 20 && echo && echo "lambdad runs until you press Ctrl-C"; \
+	wait $$daemon
+
+# Programs that tests drive: a load generator, a compiler, curl, npm, and version 2 of the AWS CLI.
+test-tools: setup
+	@missing=; \
+	for pair in wrk:wrk gcc:gcc curl:curl zip:zip npm:npm setpriv:util-linux; do \
+	    command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
+	[ -x /usr/bin/aws ] || missing="$$missing awscli"; \
+	if [ -n "$$missing" ]; then \
+	    $(MAKE) --no-print-directory apt PACKAGES="$$missing" WHY="for the tests"; fi
+
+test-runtimes: test-tools
+	@for name in $(WANTED_RUNTIMES); do \
+	    [ -e $(TEST_RUNTIMES)/.$$name ] && continue; \
+	    echo "adding $$name for the tests"; mkdir -p $(TEST_RUNTIMES); \
+	    if LAMBDAD_RUNTIMES_DIR=$(TEST_RUNTIMES) LAMBDAD_DATA_DIR=$(CURDIR)/.lambdad/data \
+	        $(BIN)/lambdad runtimes add $$name >$(TEST_RUNTIMES)/add.log 2>&1; \
+	    then touch $(TEST_RUNTIMES)/.$$name; else tail -n 3 $(TEST_RUNTIMES)/add.log; fi; done
+
+test: test-runtimes
+	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest -n $(WORKERS) --ignore tests/perf tests
+	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest tests/perf
+
+bench: test-tools
+	$(BIN)/pytest -s tests/perf
+
+check: setup
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .lambdad dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
