@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from daemons import Daemon, create_python
 from faults.calm import assert_calm
+from faults.processes import eventually, resident_bytes
 from faults.wire import Connection, get
 
 ECHO = "def handler(event, context):\n    return event\n"
@@ -121,7 +122,8 @@ def test_a_head_larger_than_64_kb_is_refused(pieces, connect):
             connection.send(line * (50 // pieces))
     except ConnectionError:
         pass  # it may have hung up before everything was sent
-    assert connection.everything().startswith((b"HTTP/1.1 431 ", b""))
+    received = connection.everything()
+    assert received == b"" or received.startswith(b"HTTP/1.1 431 ")  # a reset may overtake the answer
 
 
 def test_an_endless_head_is_answered_with_431(connect):
@@ -358,8 +360,6 @@ def test_senders_of_one_byte_at_a_time_cost_others_nothing(shared_daemon, echo):
 
 def test_a_client_that_reads_nothing_does_not_fill_the_daemons_memory(shared_daemon, unique):
     """Answers of 6 MB to a client that takes none of them wait for it, one at a time."""
-    from faults.processes import resident_bytes
-
     assert shared_daemon.process is not None
     name = unique()
     create_python(
@@ -369,8 +369,8 @@ def test_a_client_that_reads_nothing_does_not_fill_the_daemons_memory(shared_dae
     with Connection(shared_daemon) as connection:
         connection.send(post(INVOKE.format(name), b"{}") * 30)
         assert connection.line() == b"HTTP/1.1 200 OK\r\n"
-        _invoke_times(shared_daemon, INVOKE.format(name), 3)
-        assert resident_bytes(shared_daemon.process.pid) - before < 100 * 1024 * 1024
+        pid = shared_daemon.process.pid
+        assert not eventually(lambda: resident_bytes(pid) - before > 80 * 1024 * 1024, 2.0)
 
 
 def test_many_clients_at_once_each_get_their_own_answer(shared_daemon, unique):

@@ -38,7 +38,7 @@ STATUS_LINES: Final = {
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def encode_head(response: Response, *, keep_alive: bool) -> bytes:
+def encode_head(response: Response, *, keep_alive: bool, takes_chunks: bool = True) -> bytes:
     """The status line and headers; the framing header follows from the body."""
     lines = []
     for name, value in response.headers:
@@ -47,7 +47,8 @@ def encode_head(response: Response, *, keep_alive: bool) -> bytes:
             value = " ".join(value.splitlines())
         lines.append(f"{name}: {value}\r\n")
     if not isinstance(response.body, bytes):
-        lines.append("Transfer-Encoding: chunked\r\n")
+        if takes_chunks:
+            lines.append("Transfer-Encoding: chunked\r\n")
     elif response.status != HTTPStatus.NO_CONTENT:
         lines.append(f"Content-Length: {len(response.body)}\r\n")
     lines.append("\r\n" if keep_alive else "Connection: close\r\n\r\n")
@@ -85,7 +86,7 @@ class HttpServer:
         if busy:
             await asyncio.wait(busy, timeout=seconds)
         for connection in list(self.connections):
-            connection.abort()
+            connection.abort_if_busy()
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -113,6 +114,7 @@ class HttpConnection(asyncio.Protocol):
         self._since = self._loop.time()
         self._reading = True
         self._gone = False
+        self._refusal = b""
         self.task: asyncio.Task[None] | None = None
 
     # asyncio.Protocol
@@ -132,21 +134,35 @@ class HttpConnection(asyncio.Protocol):
             self._writable.set()
 
     def data_received(self, data: bytes) -> None:
-        if self._gone:
+        if self._gone or self._refusal:
             return
         if self._in_head:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # Java offers h2c with its first request. An offer is ignored, and HTTP/1.1 goes on (RFC 9110, 7.8).
-            self._parser = httptools.HttpRequestParser(self)
-            self.data_received(data[upgrade.args[0] :])
+            self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._refuse(HTTPStatus.BAD_REQUEST, "Bad Request")
         else:
             if self._in_head and self._head_bytes > HEAD_BYTES:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "Request header fields too large")
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Java offers h2c with its first request. An offer is ignored, and HTTP/1.1 goes on (RFC 9110, 7.8).
+
+        The parser has stopped before the body, so a new one is given the same head without the offer.
+        """
+        method = self._parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "Method not allowed")
+            return
+        self._headers.pop("upgrade", None)
+        lines = [f"{name}: {value}\r\n" for name, value in self._headers.items()]
+        start = b"%b %b HTTP/%b\r\n" % (method, self._target, self._parser.get_http_version().encode("ascii"))
+        self._parser = httptools.HttpRequestParser(self)
+        self._head_bytes = 0
+        self.data_received(start + "".join(lines).encode("latin-1") + b"\r\n" + rest)
 
     def pause_writing(self) -> None:
         self._writable = asyncio.Event()
@@ -171,16 +187,19 @@ class HttpConnection(asyncio.Protocol):
         self._headers[key] = f"{self._headers[key]},{text}" if key in self._headers else text
 
     def on_headers_complete(self) -> None:
+        if self._parser.should_upgrade():
+            return
         self._in_head = False
         expects = self._headers.get("expect", "").lower() == "100-continue"
         body = self._body = Body(self._send_continue if expects else _nothing, self._hold)
+        body.announced = self._headers.get("content-length", "")
+        keep_alive = self._parser.should_keep_alive()
         request = Request(
-            self._parser.get_method().decode("ascii"),
-            self._target.decode("latin-1"),
-            self._headers,
-            body,
-            self._parser.should_keep_alive(),
+            self._parser.get_method().decode("ascii"), self._target.decode("latin-1"), self._headers, body, keep_alive
         )
+        # The version is asked for only where it may be the old one: who speaks that says `close`, or `keep-alive`.
+        if (not keep_alive or "connection" in self._headers) and self._parser.get_http_version() == "1.0":
+            request.keep_alive = request.takes_chunks = False
         self._queue.append(request)
         if self.task is None:
             self.task = self._loop.create_task(self._answer_all())
@@ -192,6 +211,8 @@ class HttpConnection(asyncio.Protocol):
             self._body.feed(chunk)
 
     def on_message_complete(self) -> None:
+        if self._parser.should_upgrade():
+            return
         if self._body is not None:
             self._body.finish()
         self._in_head = True
@@ -210,39 +231,46 @@ class HttpConnection(asyncio.Protocol):
                 if self._gone:
                     return
                 keep_alive = request.keep_alive and not self._server.stopping
-                await self._send(response, keep_alive, head_only=request.method == "HEAD")
+                await self._send(response, request, keep_alive)
                 if not request.body.complete:
                     keep_alive = await self._swallow(request) and keep_alive
                 if not keep_alive:
                     self._transport.close()
                     return
+            if self._refusal:
+                self._hang_up()
         except ClientGone:
             self._transport.abort()
         finally:
             self.task = None
             self._since = self._loop.time()
 
-    async def _send(self, response: Response, keep_alive: bool, *, head_only: bool) -> None:
-        head = encode_head(response, keep_alive=keep_alive)
+    async def _send(self, response: Response, request: Request, keep_alive: bool) -> None:
+        head = encode_head(response, keep_alive=keep_alive, takes_chunks=request.takes_chunks)
         body = response.body
         if isinstance(body, bytes):
-            if head_only or not body:
+            if request.method == "HEAD" or not body:
                 self._transport.write(head)
             elif len(body) <= JOIN_BYTES:
                 self._transport.write(head + body)
             else:
                 self._transport.writelines((head, body))
+            if self._writable is not None:
+                await self._writable.wait()
             return
         self._transport.write(head)
-        await self._send_chunks(body)
+        if request.method == "HEAD":
+            await body.aclose()
+        else:
+            await self._send_chunks(body, b"%x\r\n%b\r\n" if request.takes_chunks else None)
 
-    async def _send_chunks(self, body: AsyncGenerator[bytes, None]) -> None:
+    async def _send_chunks(self, body: AsyncGenerator[bytes, None], frame: bytes | None) -> None:
         """Each part as soon as it is there. A body that fails half way ends the connection, as HTTP/1.1 tells it."""
         async with aclosing(body) as chunks:
             try:
                 async for chunk in chunks:
                     if chunk:
-                        self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                        self._transport.write(chunk if frame is None else frame % (len(chunk), chunk))
                     if self._writable is not None:
                         await self._writable.wait()
                     if self._gone:
@@ -252,7 +280,8 @@ class HttpConnection(asyncio.Protocol):
             except Exception as error:  # whatever a body raises, the head is out: the truth is a cut connection
                 logger.exception("a streamed body failed")
                 raise ClientGone from error
-        self._transport.write(b"0\r\n\r\n")
+        if frame is not None:
+            self._transport.write(b"0\r\n\r\n")
 
     async def _swallow(self, request: Request) -> bool:
         if request.headers.get("expect", "").lower() == "100-continue":
@@ -263,13 +292,17 @@ class HttpConnection(asyncio.Protocol):
             return False
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
-        """Answer what cannot be parsed, and hang up."""
-        if self.task is None:
-            body = b'{"message":"%b"}' % message.encode()
-            response = Response(status, [("Content-Type", "application/json")], body)
-            self._transport.write(encode_head(response, keep_alive=False) + body)
+        """Answer what cannot be parsed, after all that came before it, and hang up."""
+        body = b'{"message":"%b"}' % message.encode()
+        response = Response(status, [("Content-Type", "application/json")], body)
+        self._refusal = encode_head(response, keep_alive=False) + body
         if self._body is not None and not self._body.complete:
             self._body.break_off()
+        if self.task is None:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        self._transport.write(self._refusal)
         self._transport.close()
         self._gone = True
 
@@ -307,8 +340,10 @@ class HttpConnection(asyncio.Protocol):
         if self.task is None:
             self._transport.close()
 
-    def abort(self) -> None:
-        self._transport.abort()
+    def abort_if_busy(self) -> None:
+        """Cut it off in the middle of an answer; one that has been answered closes when its client has everything."""
+        if self.task is not None:
+            self._transport.abort()
 
 
 def _nothing() -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from typing import Final
 
 from lambdad.domain.errors import LambdadError
+
+
+# The form of a target that clients send to proxies, and that every server has to accept (RFC 9112, 3.2.2).
+_ABSOLUTE: Final = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 
 
 class ClientGone(LambdadError):
@@ -21,6 +27,8 @@ class Body:
     """A request's body as it arrives. It is held back (`hold`) while more than `high_water` bytes wait to be read."""
 
     high_water = 1024 * 1024
+    announced = ""
+    """The Content-Length that the client sent, which the parser has found to be a number; empty when there is none."""
 
     def __init__(self, wanted: Callable[[], None], hold: Callable[[bool], None]) -> None:
         self._wanted = wanted
@@ -69,6 +77,8 @@ class Body:
             if len(chunk) > limit:
                 raise BodyTooLarge
             return chunk
+        if self.announced and int(self.announced) > limit:
+            raise BodyTooLarge
         parts: list[bytes] = []
         size = 0
         async for chunk in self.chunks():
@@ -104,14 +114,17 @@ class Body:
 class Request:
     """A request's head, with its body still on the way. `path` and `query` are as sent; header names are lower case."""
 
-    __slots__ = ("body", "headers", "keep_alive", "method", "path", "query")
+    __slots__ = ("body", "headers", "keep_alive", "method", "path", "query", "takes_chunks")
 
     def __init__(self, method: str, target: str, headers: Mapping[str, str], body: Body, keep_alive: bool) -> None:
+        if not target.startswith("/"):
+            target = _ABSOLUTE.sub("", target)
         self.method = method
         self.path, _, self.query = target.partition("?")
         self.headers = headers
         self.body = body
         self.keep_alive = keep_alive
+        self.takes_chunks = True
 
 
 class Response:
