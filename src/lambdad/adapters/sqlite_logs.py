@@ -18,6 +18,7 @@ from lambdad.adapters import sqlite_log_units as units
 from lambdad.adapters.sqlite_schema import migrate
 from lambdad.domain.logs import EventBatch, GroupKey, LogEvent, LogGroup, LogStream, ServiceUnavailableException
 from lambdad.ports.logs import EventRange, Scan
+from lambdad.ports.store import StoreUnavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,7 +29,7 @@ READERS: Final = 2
 class SqliteLogStore:
     """A LogStore in `logs.db` of a directory.
 
-    Raises NewerSchema when a newer lambdad wrote the database.
+    Raises StoreUnavailable when the file cannot be opened as a database, NewerSchema when a newer lambdad wrote it.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -37,22 +38,25 @@ class SqliteLogStore:
         self._reader_threads = ThreadPoolExecutor(READERS, "logs-reader")
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
-        self._writer = self._connect()
         try:
+            self._writer = self._connect()
             # Both have to be there before the first table.
             self._writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
             self._writer.execute("PRAGMA journal_mode = WAL")
             migrate(self._writer, units.MIGRATIONS, f"The log database {self._path}")
-        except BaseException:
-            self._writer.close()
+        except BaseException as error:
+            for connection in self._opened:
+                connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise StoreUnavailable(f"cannot open the database {self._path}: {error}") from error
             raise
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
+        self._opened.append(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_size_limit = 67108864")
         connection.execute("PRAGMA cache_size = -16384")
-        self._opened.append(connection)
         return connection
 
     async def close(self) -> None:

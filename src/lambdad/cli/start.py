@@ -68,13 +68,14 @@ def command(**options: Any) -> None:
     from lambdad import app
     from lambdad.adapters.data_dir import DataDir, DataDirInUse
     from lambdad.adapters.sqlite_schema import NewerSchema
+    from lambdad.ports.store import StoreUnavailable
 
     try:
         app.serve(settings, DataDir(data_dir_of(settings)), _announce)
     except DataDirInUse as in_use:
         raise click.ClickException(f"{in_use}. Stop it, or choose another --data-dir.") from in_use
-    except NewerSchema as newer:
-        raise click.ClickException(str(newer)) from newer
+    except (NewerSchema, StoreUnavailable) as refused:
+        raise click.ClickException(str(refused)) from refused
     except OSError as error:
         raise click.ClickException(f"cannot start: {error}") from error
 

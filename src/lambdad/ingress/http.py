@@ -25,6 +25,8 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 HEAD_BYTES: Final = 64 * 1024
 HEAD_SECONDS: Final = 30.0
+# How long a body may pause.
+BODY_SECONDS: Final = 60.0
 IDLE_SECONDS: Final = 300.0
 PIPELINED_REQUESTS: Final = 16
 # Below this, head and body go out as one buffer; above, copying would cost more than a second buffer.
@@ -190,6 +192,7 @@ class HttpConnection(asyncio.Protocol):
         if self._parser.should_upgrade():
             return
         self._in_head = False
+        self._since = self._loop.time()
         expects = self._headers.get("expect", "").lower() == "100-continue"
         body = self._body = Body(self._send_continue if expects else _nothing, self._hold)
         body.announced = self._headers.get("content-length", "")
@@ -208,6 +211,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_body(self, chunk: bytes) -> None:
         if self._body is not None:
+            self._since = self._loop.time()
             self._body.feed(chunk)
 
     def on_message_complete(self) -> None:
@@ -331,6 +335,9 @@ class HttpConnection(asyncio.Protocol):
     def close_if_overdue(self, now: float) -> None:
         """Close a connection that has been sending a head, or nothing, for too long."""
         if self.task is not None:
+            stalled = self._reading and self._body is not None and not self._body.complete
+            if stalled and now - self._since > BODY_SECONDS:
+                self._transport.abort()
             return
         allowed = HEAD_SECONDS if self._head_bytes else IDLE_SECONDS
         if now - self._since > allowed:

@@ -10,7 +10,6 @@ from typing import Final
 
 from lambdad.domain.errors import LambdadError
 
-
 # The form of a target that clients send to proxies, and that every server has to accept (RFC 9112, 3.2.2).
 _ABSOLUTE: Final = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 

@@ -93,8 +93,9 @@ class CodeService:
         await self._unused(digest)
         async with self._turn(digest):
             if not await self._is_used(digest):
-                await self._blobs.delete(digest)
+                # The blob goes last: by it `collect` finds what a crash in between would leave.
                 await self._unpacked.forget(digest)
+                await self._blobs.delete(digest)
 
     def _turn(self, digest: str) -> asyncio.Lock:
         """What keeps a package from being taken up while it is being removed."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ from lambdad.ports.sandbox import SandboxDriver, SandboxFailed, SandboxSpec
 from lambdad.services.environment import Environment, InitFailed, LogSink, ResponseChunks, new_log_stream
 
 _LEARNING_RATE: Final = 0.2
-_GUARD_S: Final = 0.005
+_PATIENCE_S: Final = 0.05
 _BUSY: Final = frozenset({State.INVOKING, State.STREAMING})
 
 
@@ -80,9 +82,9 @@ class HostParts:
 class VersionPool:
     """The environments of one version in one configuration, and the invocations that wait for one.
 
-    Another environment is started when one that is there would not be free sooner: by how long invocations and starts
-    have taken so far. When invocations have waited longer than a start takes all the same, there are twice as many
-    each time that this is looked at.
+    There are to be as many as it takes, by how long invocations and starts have taken so far, for each to be free before
+    another one could have started. When invocations have waited for longer all the same, the number is doubled each time
+    that this is looked at; when not one has finished meanwhile, all of them get one of their own.
     """
 
     def __init__(self, version: FunctionVersion) -> None:
@@ -94,6 +96,7 @@ class VersionPool:
         self.service_s = 0.0
         self.start_s = 0.0
         self.guard: asyncio.TimerHandle | None = None
+        self._last_served = 0.0
         self._waiting: deque[tuple[float, asyncio.Future[Environment | None]]] = deque()
 
     def wait(self, now: float) -> asyncio.Future[Environment | None]:
@@ -106,10 +109,19 @@ class VersionPool:
         """How many environments to start for those who wait."""
         waiting = len(self._waiting)
         ready = len(self.all) - self.starting
-        if ready <= 0 or waiting * self.service_s / ready > self.start_s:
+        if not self.start_s or not ready:
             return max(0, waiting - self.starting)
-        late = sum(1 for since, _ in self._waiting if now - since >= self.start_s)
-        return max(0, min(late - self.starting, ready))
+        enough = math.ceil(waiting * self.service_s / self.start_s)
+        patience_s = self.patience_s
+        late = sum(1 for _ in itertools.takewhile(lambda place: now - place[0] >= patience_s, self._waiting))
+        if now - self._last_served < patience_s:
+            late = min(late, ready)
+        return max(0, min(enough - ready, waiting) - self.starting, late - self.starting)
+
+    @property
+    def patience_s(self) -> float:
+        """How long an invocation waits for an environment that was expected to be free sooner."""
+        return max(2 * self.start_s, _PATIENCE_S)
 
     def has_waiting(self) -> bool:
         return bool(self._waiting)
@@ -134,9 +146,11 @@ class VersionPool:
                 return waiter
         return None
 
-    def served(self, seconds: float) -> None:
-        """An invocation has taken so long."""
-        self.service_s += (seconds - self.service_s) * _LEARNING_RATE
+    def served(self, now: float, seconds: float) -> None:
+        """An invocation has taken so long. A shorter one than usual counts more: load makes all of them longer."""
+        self._last_served = now
+        rate = _LEARNING_RATE if seconds < self.service_s or not self.service_s else _LEARNING_RATE / 20
+        self.service_s += (seconds - self.service_s) * rate
 
     def started(self, seconds: float) -> None:
         """A start has taken so long."""
@@ -162,7 +176,8 @@ class LocalHost:
             return await self._invoke_in_new(pool, invocation, None)
         began = self._parts.clock.monotonic()
         outcome = await environment.invoke(invocation)
-        pool.served(self._parts.clock.monotonic() - began)
+        now = self._parts.clock.monotonic()
+        pool.served(now, now - began)
         return outcome
 
     async def invoke_stream(self, version: FunctionVersion, invocation: Invocation) -> ResponseStream:
@@ -245,7 +260,7 @@ class LocalHost:
             pool.starting += 1
             self._spawn(self._start(pool))
         if pool.has_waiting() and pool.guard is None:
-            pool.guard = asyncio.get_running_loop().call_later(max(pool.start_s, _GUARD_S), self._look_again, pool)
+            pool.guard = asyncio.get_running_loop().call_later(pool.patience_s, self._look_again, pool)
 
     def _look_again(self, pool: VersionPool) -> None:
         pool.guard = None
