@@ -82,9 +82,9 @@ class HostParts:
 class VersionPool:
     """The environments of one version in one configuration, and the invocations that wait for one.
 
-    There are to be as many as it takes, by how long invocations and starts have taken so far, for each to be free before
-    another one could have started. When invocations have waited for longer all the same, the number is doubled each time
-    that this is looked at; when not one has finished meanwhile, all of them get one of their own.
+    There are to be as many as it takes, by how long invocations and starts have taken so far, for each to be free
+    before another one could have started. When invocations have waited for longer all the same, the number is doubled
+    each time that this is looked at; when not one has finished meanwhile, all of them get one of their own.
     """
 
     def __init__(self, version: FunctionVersion) -> None:

@@ -1,0 +1,237 @@
+"""CreateAlias, GetAlias, UpdateAlias, DeleteAlias, ListAliases, and the traffic that an alias divides.
+
+https://docs.aws.amazon.com/lambda/latest/dg/configuration-aliases.html
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from typing import Any
+
+import pytest
+from api_calls import refusal
+from daemons import create_python
+
+SAYS_VERSION = "def handler(event, context):\n    return context.function_version\n"
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+DRAWS = 400
+# By Hoeffding's inequality a fair count of DRAWS is further than this from what is expected once in 10^9 times.
+TOLERANCE = math.ceil(math.sqrt(DRAWS * math.log(2 * 10**9) / 2))
+
+
+@pytest.fixture
+def function(aws_lambda: Any, unique: Any) -> str:
+    """The name of a function with the versions 1 to 3."""
+    name: str = unique()
+    create_python(aws_lambda, name, SAYS_VERSION, Publish=True)
+    for timeout in (11, 12):
+        aws_lambda.update_function_configuration(FunctionName=name, Timeout=timeout)
+        aws_lambda.publish_version(FunctionName=name)
+    return name
+
+
+def arn(name: str) -> str:
+    return f"arn:aws:lambda:us-east-1:000000000000:function:{name}"
+
+
+def weights(version: str, weight: float) -> dict[str, Any]:
+    return {"AdditionalVersionWeights": {version: weight}}
+
+
+def without_metadata(answer: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
+
+
+def test_an_alias_comes_back_as_it_was_created(aws_lambda: Any, function: str) -> None:
+    created = aws_lambda.create_alias(FunctionName=function, Name="live", FunctionVersion="1", Description="Live")
+    assert created.pop("ResponseMetadata")["HTTPStatusCode"] == 201
+    assert re.fullmatch(UUID, created["RevisionId"])
+    assert created == {
+        "AliasArn": f"{arn(function)}:live",
+        "Name": "live",
+        "FunctionVersion": "1",
+        "Description": "Live",
+        "RevisionId": created["RevisionId"],
+    }
+    assert without_metadata(aws_lambda.get_alias(FunctionName=function, Name="live")) == created
+
+
+def test_an_alias_leads_to_its_version(aws_lambda: Any, function: str) -> None:
+    aws_lambda.create_alias(FunctionName=function, Name="live", FunctionVersion="2")
+    for named in ({"FunctionName": function, "Qualifier": "live"}, {"FunctionName": f"{arn(function)}:live"}):
+        answer = aws_lambda.invoke(**named)
+        assert (answer["ExecutedVersion"], answer["Payload"].read()) == ("2", b'"2"')
+        configuration = aws_lambda.get_function_configuration(**named)
+        assert (configuration["Version"], configuration["Timeout"]) == ("2", 11)
+        assert configuration["FunctionArn"] == f"{arn(function)}:live"
+    aws_lambda.update_alias(FunctionName=function, Name="live", FunctionVersion="3")
+    assert aws_lambda.invoke(FunctionName=function, Qualifier="live")["Payload"].read() == b'"3"'
+
+
+def test_an_alias_can_lead_to_latest(aws_lambda: Any, function: str) -> None:
+    aws_lambda.create_alias(FunctionName=function, Name="next", FunctionVersion="$LATEST")
+    answer = aws_lambda.invoke(FunctionName=function, Qualifier="next")
+    assert (answer["ExecutedVersion"], answer["Payload"].read()) == ("$LATEST", b'"$LATEST"')
+
+
+def test_an_update_changes_what_it_names(aws_lambda: Any, function: str) -> None:
+    options = {"FunctionName": function, "Name": "live"}
+    first = aws_lambda.create_alias(**options, FunctionVersion="1", Description="Old", RoutingConfig=weights("2", 0.1))
+    second = aws_lambda.update_alias(**options, Description="New")
+    assert (second["FunctionVersion"], second["Description"]) == ("1", "New")
+    assert second["RoutingConfig"] == weights("2", 0.1)
+    assert second["RevisionId"] != first["RevisionId"]
+    third = aws_lambda.update_alias(**options, FunctionVersion="3")
+    assert (third["FunctionVersion"], third["Description"]) == ("3", "New")
+    assert third["RoutingConfig"] == weights("2", 0.1)
+    assert aws_lambda.update_alias(**options, RoutingConfig=weights("1", 1.0))["RoutingConfig"] == weights("1", 1.0)
+    assert "RoutingConfig" not in aws_lambda.update_alias(**options, RoutingConfig={})
+    aws_lambda.update_alias(**options, RoutingConfig=weights("1", 0.5))
+    assert "RoutingConfig" not in aws_lambda.update_alias(**options, RoutingConfig={"AdditionalVersionWeights": {}})
+    assert aws_lambda.update_alias(**options, Description="")["Description"] == ""
+
+
+def test_an_update_with_an_old_revision_id_changes_nothing(aws_lambda: Any, function: str) -> None:
+    options = {"FunctionName": function, "Name": "live"}
+    first = aws_lambda.create_alias(**options, FunctionVersion="1")["RevisionId"]
+    second = aws_lambda.update_alias(**options, FunctionVersion="2", RevisionId=first)["RevisionId"]
+    assert refusal(aws_lambda.update_alias, **options, FunctionVersion="3", RevisionId=first) == (
+        "PreconditionFailedException",
+        412,
+        "The Revision Id provided does not match the latest Revision Id. "
+        "Call the GetFunction/GetAlias API to retrieve the latest Revision Id",
+    )
+    now = aws_lambda.get_alias(**options)
+    assert (now["FunctionVersion"], now["RevisionId"]) == ("2", second)
+
+
+def test_a_deleted_alias_is_gone(aws_lambda: Any, function: str) -> None:
+    options = {"FunctionName": function, "Name": "live"}
+    aws_lambda.create_alias(**options, FunctionVersion="1")
+    assert aws_lambda.invoke(FunctionName=function, Qualifier="live")["StatusCode"] == 200
+    assert aws_lambda.delete_alias(**options)["ResponseMetadata"]["HTTPStatusCode"] == 204
+    missing = ("ResourceNotFoundException", 404, f"Cannot find alias arn: {arn(function)}:live")
+    assert refusal(aws_lambda.get_alias, **options) == missing
+    assert refusal(aws_lambda.update_alias, **options, Description="x") == missing
+    not_found = ("ResourceNotFoundException", 404, f"Function not found: {arn(function)}:live")
+    assert refusal(aws_lambda.invoke, FunctionName=function, Qualifier="live") == not_found
+    assert refusal(aws_lambda.get_function, FunctionName=function, Qualifier="live") == not_found
+    assert aws_lambda.delete_alias(**options)["ResponseMetadata"]["HTTPStatusCode"] == 204
+
+
+def test_the_aliases_are_listed_by_name(aws_lambda: Any, function: str) -> None:
+    for name, version, routing in [("c", "1", {}), ("a", "2", weights("3", 0.5)), ("b", "3", {}), ("B", "1", {})]:
+        aws_lambda.create_alias(FunctionName=function, Name=name, FunctionVersion=version, RoutingConfig=routing)
+
+    def names(**options: Any) -> list[str]:
+        return [alias["Name"] for alias in aws_lambda.list_aliases(FunctionName=function, **options)["Aliases"]]
+
+    assert names() == ["B", "a", "b", "c"]
+    assert names(FunctionVersion="1") == ["B", "c"]
+    assert names(FunctionVersion="3") == ["a", "b"]
+    assert names(FunctionVersion="$LATEST") == []
+    listed = aws_lambda.list_aliases(FunctionName=function)["Aliases"]
+    assert listed == [
+        without_metadata(aws_lambda.get_alias(FunctionName=function, Name=alias["Name"])) for alias in listed
+    ]
+
+
+def test_a_name_that_is_taken_is_refused(aws_lambda: Any, function: str) -> None:
+    options = {"FunctionName": function, "Name": "live"}
+    aws_lambda.create_alias(**options, FunctionVersion="1")
+    assert refusal(aws_lambda.create_alias, **options, FunctionVersion="2") == (
+        "ResourceConflictException",
+        409,
+        f"Alias already exists: {arn(function)}:live",
+    )
+    assert aws_lambda.get_alias(**options)["FunctionVersion"] == "1"
+
+
+def test_an_alias_needs_a_version_that_exists(aws_lambda: Any, function: str) -> None:
+    options = {"FunctionName": function, "Name": "live"}
+    missing = ("ResourceNotFoundException", 404, f"Function not found: {arn(function)}:99")
+    assert refusal(aws_lambda.create_alias, **options, FunctionVersion="99") == missing
+    assert refusal(aws_lambda.create_alias, **options, FunctionVersion="1", RoutingConfig=weights("99", 0.5)) == missing
+    aws_lambda.create_alias(**options, FunctionVersion="1")
+    assert refusal(aws_lambda.update_alias, **options, FunctionVersion="99") == missing
+    assert refusal(aws_lambda.update_alias, **options, RoutingConfig=weights("99", 0.5)) == missing
+
+
+def test_aliases_need_their_function(aws_lambda: Any, unique: Any) -> None:
+    name = unique()
+    missing = ("ResourceNotFoundException", 404, f"Function not found: {arn(name)}")
+    options = {"FunctionName": name, "Name": "live"}
+    assert refusal(aws_lambda.create_alias, **options, FunctionVersion="1") == missing
+    assert refusal(aws_lambda.get_alias, **options) == missing
+    assert refusal(aws_lambda.update_alias, **options) == missing
+    assert refusal(aws_lambda.delete_alias, **options) == missing
+    assert refusal(aws_lambda.list_aliases, FunctionName=name) == missing
+
+
+@pytest.mark.parametrize(
+    ("version", "routing", "message"),
+    [
+        (
+            "1",
+            {"AdditionalVersionWeights": {"2": 0.1, "3": 0.1}},
+            "Number of items in AdditionalVersionWeights cannot be greater than 1.",
+        ),
+        ("$LATEST", weights("1", 0.1), "$LATEST is not supported for an alias pointing to more than 1 version"),
+        (
+            "1",
+            weights("1", 0.1),
+            "Invalid function version 1. Function version 1 is already included in routing configuration.",
+        ),
+    ],
+    ids=["three versions", "latest", "the same version"],
+)
+def test_a_routing_that_makes_no_sense_is_refused(
+    aws_lambda: Any, function: str, version: str, routing: Any, message: str
+) -> None:
+    options = {"FunctionName": function, "Name": "live"}
+    expected = ("InvalidParameterValueException", 400, message)
+    assert refusal(aws_lambda.create_alias, **options, FunctionVersion=version, RoutingConfig=routing) == expected
+    assert aws_lambda.list_aliases(FunctionName=function)["Aliases"] == []
+
+
+@pytest.mark.parametrize("name", ["42", "with space", "$LATEST", "a:b", "x" * 129])
+def test_a_name_that_is_none_is_refused(aws_lambda: Any, function: str, name: str) -> None:
+    answer = refusal(aws_lambda.create_alias, FunctionName=function, Name=name, FunctionVersion="1")
+    assert answer[:2] == ("ValidationException", 400)
+    assert f"Value '{name}' at 'name' failed to satisfy constraint: " in answer.message
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.1])
+def test_a_weight_is_a_share(aws_lambda: Any, function: str, weight: float) -> None:
+    routing = weights("2", weight)
+    options = {"FunctionName": function, "Name": "live", "FunctionVersion": "1", "RoutingConfig": routing}
+    answer = refusal(aws_lambda.create_alias, **options)
+    assert answer[:2] == ("ValidationException", 400)
+    assert "at 'routingConfig.additionalVersionWeights' failed to satisfy constraint: " in answer.message
+
+
+def test_latest_takes_no_share(aws_lambda: Any, function: str) -> None:
+    routing = weights("$LATEST", 0.5)
+    answer = refusal(
+        aws_lambda.create_alias, FunctionName=function, Name="live", FunctionVersion="1", RoutingConfig=routing
+    )
+    assert answer[:2] == ("ValidationException", 400)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_traffic_is_divided_by_the_weights(aws_lambda: Any, function: str, weight: float) -> None:
+    aws_lambda.create_alias(
+        FunctionName=function, Name="live", FunctionVersion="1", RoutingConfig=weights("2", weight)
+    )
+    counted: Counter[str] = Counter()
+    for _ in range(DRAWS):
+        answer = aws_lambda.invoke(FunctionName=function, Qualifier="live")
+        assert answer["Payload"].read() == f'"{answer["ExecutedVersion"]}"'.encode()
+        counted[answer["ExecutedVersion"]] += 1
+    assert counted.keys() <= {"1", "2"}
+    if weight in (0.0, 1.0):
+        assert counted["2"] == DRAWS * weight
+    else:
+        assert abs(counted["2"] - DRAWS * weight) <= TOLERANCE
