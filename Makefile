@@ -44,8 +44,10 @@ apt:
 
 run: setup
 	@$(BIN)/lambdad start & daemon=$$!; \
-	trap 'kill $$daemon 2>/dev/null; wait $$daemon' INT TERM; \
-	$(BIN)/lambdad demo --wait 20 && echo && echo "lambdad runs until you press Ctrl-C"; \
+	trap 'kill $$daemon 2>/dev/null' INT TERM; \
+	until (exec 3<>/dev/tcp/$${LAMBDAD_HOST:-127.0.0.1}/$${LAMBDAD_PORT:-4566}) 2>/dev/null; do \
+	    kill -0 $$daemon 2>/dev/null || exit 1; sleep 0.1; done; \
+	echo; $(BIN)/lambdad demo && echo && echo "lambdad runs until you press Ctrl-C."; \
 	wait $$daemon
 
 # Programs that tests drive: a load generator, a compiler, curl, npm, and version 2 of the AWS CLI.

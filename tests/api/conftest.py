@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -211,11 +210,3 @@ def log_of(aws_logs: Any) -> Callable[..., list[str]]:
         return [event["message"] for page in pages for event in page["events"]]
 
     return read
-
-
-@pytest.fixture(scope="session")
-def runtimes_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon that also looks for interpreters where the variable LAMBDAD_TEST_RUNTIME_PATH says."""
-    environ = {"LAMBDAD_RUNTIME_PATH": os.environ.get("LAMBDAD_TEST_RUNTIME_PATH", "")}
-    with Daemon(tmp_path_factory.mktemp("runtimes") / "data", environ=environ) as daemon:
-        yield daemon

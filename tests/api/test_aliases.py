@@ -204,10 +204,10 @@ def test_a_name_that_is_none_is_refused(aws_lambda: Any, function: str, name: st
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1])
-def test_a_weight_is_a_share(aws_lambda: Any, function: str, weight: float) -> None:
+def test_a_weight_is_a_share(shared_daemon: Any, function: str, weight: float) -> None:
     routing = weights("2", weight)
     options = {"FunctionName": function, "Name": "live", "FunctionVersion": "1", "RoutingConfig": routing}
-    answer = refusal(aws_lambda.create_alias, **options)
+    answer = refusal(shared_daemon.client("lambda", parameter_validation=False).create_alias, **options)
     assert answer[:2] == ("ValidationException", 400)
     assert "at 'routingConfig.additionalVersionWeights' failed to satisfy constraint: " in answer.message
 

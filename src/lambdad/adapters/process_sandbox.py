@@ -2,7 +2,8 @@
 
 It is what remains where nothing better works. The limits it can hold are those of `setrlimit`; memory is measured and
 not enforced. Descendants are found again although they fork and detach: lambdad is made the subreaper of its process
-tree, so orphans become its own children, and each carries the address of its environment's Runtime API.
+tree, so orphans become its own children, and each is in its environment's session or carries the address of its Runtime
+API; only one that has rid itself of both gets away.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from lambdad.ports.sandbox import SandboxFailed, SandboxSpec
 OPEN_FILES: Final = 1024
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _LAUNCHERS: Final = 4
+_MAXRSS_BYTES: Final = 1 if sys.platform == "darwin" else 1024
 
 
 class ProcessSandbox:
@@ -40,7 +42,8 @@ class ProcessSandbox:
         self._status: asyncio.Future[ExitStatus] = self._loop.create_future()
         self._status_fd = _open_status(process.pid)
         self._max_memory = 0
-        self._dead = False
+        self._inherited_memory = _own_peak_bytes()
+        self._killed: asyncio.Task[None] | None = None
         self.output_fd = output_fd
         self._watch()
 
@@ -58,7 +61,9 @@ class ProcessSandbox:
             os.close(self._pidfd)
         _, status, usage = os.wait4(self._process.pid, 0)
         code = self._process.returncode = os.waitstatus_to_exitcode(status)
-        self._max_memory = max(self._max_memory, usage.ru_maxrss * 1024)
+        # The kernel counts in the peak of the process that was before `exec`: lambdad itself. More is the function's own.
+        if usage.ru_maxrss * _MAXRSS_BYTES > self._inherited_memory:
+            self._max_memory = max(self._max_memory, usage.ru_maxrss * _MAXRSS_BYTES)
         if self._status_fd is not None:
             os.close(self._status_fd)
             self._status_fd = None
@@ -70,12 +75,14 @@ class ProcessSandbox:
         return await asyncio.shield(self._status)
 
     async def kill(self) -> None:
-        if self._dead:
-            return
-        self._dead = True
-        self._kill_tree()
+        if self._killed is None:
+            self._kill_tree()
+            self._killed = self._loop.create_task(self._bury())
+        await asyncio.shield(self._killed)
+
+    async def _bury(self) -> None:
         await asyncio.shield(self._status)
-        self._driver.reap_orphans(self._marker)
+        self._driver.reap_orphans(self._process.pid, self._marker)
         self._driver.forget(self._process.pid)
         # The last words are still in the pipe: the environment reads them before it lets the descriptor go.
         self._loop.call_soon(os.close, self.output_fd)
@@ -93,7 +100,7 @@ class ProcessSandbox:
         if self._status_fd is not None:
             with contextlib.suppress(OSError):
                 used = _peak_bytes(os.pread(self._status_fd, 4096, 0))
-                for pid in _children(self._process.pid):
+                for pid in _descendants(self._process.pid):
                     used += _peak_bytes(Path(f"/proc/{pid}/status").read_bytes())
                 self._max_memory = max(self._max_memory, used)
         return self._max_memory
@@ -148,15 +155,15 @@ class ProcessDriver:
     def forget(self, pid: int) -> None:
         self._roots.discard(pid)
 
-    def reap_orphans(self, marker: bytes) -> None:
-        """Kill the processes that detached themselves from an environment, and bury whoever else has died."""
+    def reap_orphans(self, root: int, marker: bytes) -> None:
+        """Kill the processes that an environment has left behind, and bury whoever else has died."""
         found = True
         while found:
             found = False
             for pid in _children(os.getpid()):
                 if pid in self._roots:
                     continue
-                if _carries(pid, marker):
+                if _session(pid) == root or _carries(pid, marker):
                     found = True
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
@@ -194,13 +201,22 @@ def _carries(pid: int, marker: bytes) -> bool:
         return False
 
 
-def _is_dead_stranger(pid: int) -> bool:
-    """Whether a child is dead and of another session than lambdad's own commands: an orphan that functions left."""
+def _state_and_session(pid: int) -> tuple[bytes, int]:
     try:
         state, _, _, session = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[:4]
     except OSError:
-        return False
-    return state == b"Z" and int(session) != os.getsid(0)
+        return b"", 0
+    return state, int(session)
+
+
+def _session(pid: int) -> int:
+    return _state_and_session(pid)[1]
+
+
+def _is_dead_stranger(pid: int) -> bool:
+    """Whether a child is dead and of another session than lambdad's own commands: an orphan that functions left."""
+    state, session = _state_and_session(pid)
+    return state == b"Z" and session != os.getsid(0)
 
 
 def _children(pid: int) -> Iterator[int]:
@@ -226,6 +242,10 @@ def _open_status(pid: int) -> int | None:
         return os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+
+
+def _own_peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES
 
 
 def _peak_bytes(status: bytes) -> int:

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "ls": "lambdad.cli.ls",
     "runtimes": "lambdad.cli.runtimes",
     "doctor": "lambdad.cli.doctor",
+    "demo": "lambdad.cli.demo",
 }
 
 

@@ -81,10 +81,9 @@ def invalid_entrypoint(request_id: str, detail: str) -> PlatformError:
     return PlatformError("Runtime.InvalidEntrypoint", f"RequestId: {request_id} Error: {detail}")
 
 
-def response_too_large() -> PlatformError:
+def response_too_large(limit: int = quotas.RESPONSE_BYTES) -> PlatformError:
     return PlatformError(
-        "Function.ResponseSizeTooLarge",
-        f"Response payload size exceeded maximum allowed payload size ({quotas.RESPONSE_BYTES} bytes).",
+        "Function.ResponseSizeTooLarge", f"Response payload size exceeded maximum allowed payload size ({limit} bytes)."
     )
 
 

@@ -120,6 +120,14 @@ class RuntimeConnection(asyncio.Protocol):
     def close(self) -> None:
         self._transport.close()
 
+    def _hold(self, hold: bool) -> None:
+        if self._transport.is_closing():
+            return
+        if hold:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
@@ -206,7 +214,7 @@ class RuntimeConnection(asyncio.Protocol):
         request_id, _ = _invocation_of(call.path)
         content_type = call.header(b"content-type", "application/octet-stream")
         try:
-            call.chunks = self._environment.begin_response(request_id, content_type)
+            call.chunks = self._environment.begin_response(request_id, content_type, self._hold)
             call.request_id = request_id
         except StaleRequest:
             call.refused = True

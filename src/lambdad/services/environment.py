@@ -11,7 +11,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from lambdad.domain import invocations, lifecycle, quotas
@@ -26,6 +26,8 @@ from lambdad.services.function_log import Entry, Text
 from lambdad.services.output import OutputRecords, Record
 
 READ_BYTES: Final = 64 * 1024
+HELD_BACK_BYTES: Final = 1024 * 1024
+"""So much of a streamed response may wait for its reader."""
 
 
 class StaleRequest(LambdadError):
@@ -73,36 +75,84 @@ class Running:
     done: asyncio.Future[Outcome]
     timeout: asyncio.TimerHandle | None = None
     stream: ResponseChunks | None = None
+    collected: ResponseChunks | None = None
     first: bool = False
-    log: list[str] = field(default_factory=list)
+    log: str = ""
+
+    def remember(self, text: str) -> None:
+        """Keep the end of the log."""
+        if self.log and not self.log.endswith("\n"):
+            self.log += "\n"
+        self.log = (self.log + text)[-quotas.LOG_TAIL_BYTES :]
+
+    def log_tail(self) -> bytes:
+        """The last 4 KB, from the beginning of a character."""
+        return self.log.encode()[-quotas.LOG_TAIL_BYTES :].decode("utf-8", "ignore").encode()
 
 
 class ResponseChunks:
-    """The parts of a streamed response on their way from the runtime to the caller."""
+    """The parts of a streamed response on their way from the runtime to the caller.
 
-    def __init__(self) -> None:
+    The runtime is held back while much is waiting, unless the whole is wanted at once (`join`). When nobody reads any
+    more, the parts are dropped: the function may finish. Beyond `limit` bytes they are dropped too, and `is_too_large`.
+    """
+
+    def __init__(self, limit: int = quotas.STREAMED_RESPONSE_BYTES) -> None:
         self.content_type = "application/octet-stream"
         self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.size = 0
+        self.limit = limit
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._waiting_bytes = 0
+        self._hold: Callable[[bool], None] | None = None
+        self._held = False
+        self._abandoned = False
 
-    def begin(self, content_type: str) -> None:
+    def begin(self, content_type: str, hold: Callable[[bool], None]) -> None:
+        """`hold` stops and resumes what feeds the parts."""
         self.content_type = content_type
+        self._hold = hold
         if not self.begun.done():
             self.begun.set_result(None)
 
+    @property
+    def is_too_large(self) -> bool:
+        return self.size > self.limit
+
     def put(self, chunk: bytes) -> None:
         self.size += len(chunk)
+        if self._abandoned or self.is_too_large:
+            return
         self._queue.put_nowait(chunk)
+        self._waiting_bytes += len(chunk)
+        if self._waiting_bytes > HELD_BACK_BYTES:
+            self._set_held(True)
 
     def end(self) -> None:
         if not self.begun.done():
             self.begun.set_result(None)
         self._queue.put_nowait(None)
 
+    def join(self) -> bytes:
+        """All parts that have arrived, in one."""
+        parts = [self._queue.get_nowait() or b"" for _ in range(self._queue.qsize())]
+        return b"".join(parts)
+
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        while (chunk := await self._queue.get()) is not None:
-            yield chunk
+        try:
+            while (chunk := await self._queue.get()) is not None:
+                self._waiting_bytes -= len(chunk)
+                if self._waiting_bytes <= HELD_BACK_BYTES:
+                    self._set_held(False)
+                yield chunk
+        finally:
+            self._abandoned = True
+            self._set_held(False)
+
+    def _set_held(self, held: bool) -> None:
+        if held is not self._held and self._hold is not None:
+            self._held = held
+            self._hold(held)
 
 
 class Environment:
@@ -170,19 +220,26 @@ class Environment:
     def _init_timed_out(self) -> None:
         self._fail_init(PlatformError("Sandbox.Timedout", "Initialization timed out").outcome())
 
-    def _fail_init(self, outcome: Outcome) -> None:
-        """An initialization ends badly; within an invocation, that ends with it."""
+    def _fail_init(self, outcome: Outcome, exit_message: str = "") -> None:
+        """An initialization ends badly; within an invocation, that ends with it.
+
+        `exit_message` is for the log of the invocation whose runtime has ended.
+        """
         self._drain_output()
         status = "timeout" if outcome.error_type == "Sandbox.Timedout" else "error"
         error_type = None if status == "timeout" else outcome.error_type
-        phase = "init" if self._running is None else "invoke"
+        running = self._running
+        phase = "init" if running is None else "invoke"
         self._platform(
             self._platform_log.init_report(self._clock.time(), self._since_start_ms(), phase, status, error_type)
         )
         if not self._ready.done():
             self._ready.set_exception(InitFailed(outcome))
             self._ready.exception()  # an environment that starts within an invocation has nobody waiting for it
-        if self._running is not None:
+        if running is not None:
+            self._log_start(running)
+            if exit_message:
+                self._platform(self._platform_log.failed(exit_message, str(outcome.error_type)))
             self._finish(outcome)
             self.begin_stop()
 
@@ -206,31 +263,44 @@ class Environment:
         running.timeout = self._loop.call_later(timeout_s, self._timed_out, running)
         self._running = running
         self.usage.invocations += 1
-        self._platform(self._platform_log.start(self._clock.time(), invocation.request_id, self.version.version))
         if self.state is not State.STARTING:
-            self._assign()
+            self._log_start(running)
+            self._assign(running)
         return running.done
 
-    def _assign(self) -> None:
-        self.state = lifecycle.after(self.state, Event.ASSIGN)
-        if self._send is not None and self._running is not None:
-            send, self._send = self._send, None
-            send(self._running)
+    def _assign(self, running: Running) -> None:
+        """Send the event; a runtime that has lost its connection gets it when it asks again."""
+        send = self._send
+        if send is not None:
+            self._send = None
+            self.state = lifecycle.after(self.state, Event.ASSIGN)
+            send(running)
+
+    def _log_start(self, running: Running) -> None:
+        line = self._platform_log.start(self._clock.time(), running.invocation.request_id, self.version.version)
+        self._platform(line)
 
     # The Runtime API
 
     def next(self, send: Callable[[Running], None]) -> None:
         """The runtime asks for an event; `send` will be called with it. Raises IllegalTransition."""
+        asks_again = self.state is State.IDLE
         self.state = lifecycle.after(self.state, Event.NEXT)
         self._send = send
-        if not self._ready.done():
+        is_first = not self._ready.done()
+        if is_first:
             self.usage.initialized_ms = self._since_start_ms()
+            self._measure()
             self._ready.set_result(None)
         running = self._running
         if running is not None and running.done.done():
             self._forget(running)
-        if self._running is not None:
-            self._assign()
+        elif running is not None:
+            if is_first:
+                self._log_start(running)
+            self._assign(running)
+            return
+        if asks_again:
             return
         self.idle_since = self._clock.monotonic()
         if self.retired:
@@ -255,21 +325,31 @@ class Environment:
         """The function's error. Raises StaleRequest or IllegalTransition."""
         self._answer(request_id, Event.ERROR, Outcome(payload, error_type))
 
-    def begin_response(self, request_id: str, content_type: str) -> ResponseChunks:
-        """The function begins to stream its answer. Raises StaleRequest or IllegalTransition."""
+    def begin_response(self, request_id: str, content_type: str, hold: Callable[[bool], None]) -> ResponseChunks:
+        """The function begins to stream its answer. Raises StaleRequest or IllegalTransition.
+
+        `hold` stops and resumes the runtime's sending. A caller that wants no stream gets the parts in one at the end.
+        """
         running = self._current(request_id)
         self.state = lifecycle.after(self.state, Event.RESPONSE_BEGINS)
-        if running.stream is None:
-            running.stream = ResponseChunks()
-        running.stream.begin(content_type)
-        return running.stream
+        if running.stream is not None:
+            running.stream.begin(content_type, hold)
+            return running.stream
+        running.collected = ResponseChunks(quotas.RESPONSE_BYTES)
+        running.collected.begin(content_type, lambda _: None)
+        return running.collected
 
     def end_response(self, request_id: str, error: Outcome | None) -> None:
         """The streamed answer is complete, or broke off with `error`. Raises StaleRequest or IllegalTransition."""
         running = self._current(request_id)
-        content_type = running.stream.content_type if running.stream else "application/octet-stream"
-        event = Event.RESPONSE if error is None else Event.ERROR
-        self._answer(request_id, event, error or Outcome(b"", None, content_type))
+        chunks = running.stream or running.collected
+        if error is not None or chunks is None:
+            self._answer(request_id, Event.ERROR, error or Outcome(b""))
+        elif chunks.is_too_large:
+            self._answer(request_id, Event.RESPONSE, invocations.response_too_large(chunks.limit).outcome())
+        else:
+            payload = chunks.join() if running.stream is None else b""
+            self._answer(request_id, Event.RESPONSE, Outcome(payload, None, chunks.content_type))
 
     def init_failed(self, payload: bytes, error_type: str) -> None:
         """The runtime could not initialize. Raises IllegalTransition."""
@@ -297,9 +377,13 @@ class Environment:
         if outcome.error_type == "Sandbox.Timedout":
             duration_ms = self.version.timeout_s * 1000.0
         self._drain_output()
+        if self._output.holds_text:
+            self._append(self._output.flush(self._now_ms()))
+        if self.state is not State.ANSWERED:
+            self._measure()  # its process ends now, and takes with it what REPORT says of it
         self._report(running, outcome, duration_ms)
         if running.invocation.tail_log:
-            outcome.log_tail = "".join(running.log).encode()[-quotas.LOG_TAIL_BYTES :]
+            outcome.log_tail = running.log_tail()
         if running.stream is not None:
             running.stream.end()
         running.done.set_result(outcome)
@@ -330,9 +414,8 @@ class Environment:
 
     def _figures(self, running: Running, outcome: Outcome, duration_ms: float, ended: float) -> Report:
         """What REPORT says of an invocation that ended at `ended`; memory is measured if it was not since then."""
-        if self._sandbox is not None and self._measured < ended:
-            self._measured = self._clock.monotonic()
-            self._max_memory = self._sandbox.max_memory_bytes()
+        if self._measured < ended:
+            self._measure()
         init_ms = self.usage.initialized_ms if running.first else None
         timed_out = outcome.error_type == "Sandbox.Timedout"
         status = "timeout" if timed_out else "error" if _is_platform_failure(outcome) else "success"
@@ -347,11 +430,20 @@ class Environment:
             outcome.error_type if status == "error" else None,
         )
 
+    def _measure(self) -> None:
+        if self._sandbox is not None:
+            self._measured = self._clock.monotonic()
+            self._max_memory = self._sandbox.max_memory_bytes()
+
     def _timed_out(self, running: Running) -> None:
         if self._running is not running:
             return
         if not running.done.done():
-            self._finish(invocations.timed_out(running.invocation.request_id, self.version.timeout_s).outcome())
+            outcome = invocations.timed_out(running.invocation.request_id, self.version.timeout_s).outcome()
+            if self._ready.done():
+                self._finish(outcome)
+            else:
+                self._fail_init(outcome)
         self.begin_stop()
 
     async def _watch(self, sandbox: Sandbox) -> None:
@@ -368,14 +460,14 @@ class Environment:
 
     def _exited(self, status: ExitStatus) -> None:
         running = self._running
-        if running is not None and not running.done.done():
-            error = invocations.exited(running.invocation.request_id, status)
+        is_running = running is not None and not running.done.done()
+        error = invocations.exited(running.invocation.request_id if running is not None else "", status)
+        if not self._ready.done():
+            self._fail_init(error.outcome(), error.message)
+        elif is_running:
+            self._append(self._output.finish(self._now_ms()))
             self._platform(self._platform_log.failed(error.message, error.error_type))
             self._finish(error.outcome())
-        elif not self._ready.done():
-            error = invocations.exited("", status)
-            self._platform(self._platform_log.failed(error.message, error.error_type))
-            self._fail_init(error.outcome())
 
     # Stopping
 
@@ -444,7 +536,8 @@ class Environment:
         self._log.extend(records)
         running = self._running
         if running is not None and running.invocation.tail_log:
-            running.log += [text for _, text in records[-quotas.LOG_TAIL_BYTES :]]
+            for _, text in records[-quotas.LOG_TAIL_BYTES :]:
+                running.remember(text)
 
     def _platform(self, line: str | None) -> None:
         if line is None:
@@ -452,7 +545,7 @@ class Environment:
         self._log.append(self._now_ms(), line)
         running = self._running
         if running is not None and running.invocation.tail_log:
-            running.log.append(line)
+            running.remember(line)
 
     def _now_ms(self) -> int:
         return int(self._clock.time() * 1000)

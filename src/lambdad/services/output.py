@@ -56,6 +56,15 @@ class OutputRecords:
             buffer = buffer[end:]
         return records + self._lines(buffer, now_ms)
 
+    @property
+    def holds_text(self) -> bool:
+        """Whether a line without an end is waiting for it."""
+        return bool(self._rest) and _MARK_BEGINS[:1] not in self._rest
+
+    def flush(self, now_ms: int) -> list[Record]:
+        """The line without an end, at a moment when one record ends and another begins."""
+        return self.finish(now_ms) if self.holds_text else []
+
     def finish(self, now_ms: int) -> list[Record]:
         """What is left when nothing more will come: a last line without an end."""
         rest, self._rest = self._rest, b""

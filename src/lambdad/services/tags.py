@@ -12,8 +12,6 @@ from lambdad.domain.errors import InvalidParameterValueException
 from lambdad.ports.store import Store, Tables
 from lambdad.services.functions import require_function
 
-TAG_KEY_CHARACTERS: Final = 128
-TAG_VALUE_CHARACTERS: Final = 256
 TOO_MANY_TAGS: Final = "Number of tags exceeds resource tag limit."
 
 

@@ -11,7 +11,7 @@ from lambdad.domain import quotas
 from lambdad.domain.arns import FunctionReference, parse_function_name
 from lambdad.domain.errors import InvalidParameterValueException, ResourceNotFoundException
 from lambdad.ingress.operations import Call, Output, Params
-from lambdad.services.tags import TAG_KEY_CHARACTERS, TAG_VALUE_CHARACTERS, TOO_MANY_TAGS, TagsService
+from lambdad.services.tags import TOO_MANY_TAGS, TagsService
 
 
 async def list_tags(tags: TagsService, call: Call, params: Params) -> Output:
@@ -30,19 +30,10 @@ async def untag_resource(tags: TagsService, call: Call, params: Params) -> Outpu
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
-    """Refuse reserved keys, keys and values that are too long, and too many tags.
-
-    Raises InvalidParameterValueException.
-    """
-    for name, value in tags.items():
+    """Refuse reserved keys and too many tags. Raises InvalidParameterValueException."""
+    for name in tags:
         if name.lower().startswith("aws:"):
             raise InvalidParameterValueException("Tag keys starting with 'aws:' are reserved for internal use.")
-        if not 1 <= len(name) <= TAG_KEY_CHARACTERS:
-            raise InvalidParameterValueException(f"Tag keys must have 1 to {TAG_KEY_CHARACTERS} characters.")
-        if len(value) > TAG_VALUE_CHARACTERS:
-            raise InvalidParameterValueException(
-                f"Tag values must have no more than {TAG_VALUE_CHARACTERS} characters: {name}"
-            )
     if len(tags) > quotas.TAGS:
         raise InvalidParameterValueException(TOO_MANY_TAGS)
 
