@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import pytest
+
 from daemons import ROLE, Daemon, zip_of
 
 WAIT_S = 20.0
@@ -131,7 +132,7 @@ class Door:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self._listener.settimeout(WAIT_S)
         self._visitors: list[Visitor] = []
-        self.address = "127.0.0.1:{}".format(self._listener.getsockname()[1])
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     def await_knock(self) -> Visitor:
         """The next function that knocks."""

@@ -9,6 +9,7 @@ from concurrent.futures import wait
 
 import pytest
 from botocore.exceptions import ClientError
+
 from daemons import Daemon
 
 WAITS = "def handler(event, context):\n    knock(event)\n    return 'ran'\n"

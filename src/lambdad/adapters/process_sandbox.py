@@ -84,8 +84,9 @@ class ProcessSandbox:
         await asyncio.shield(self._status)
         self._driver.reap_orphans(self._process.pid, self._marker)
         self._driver.forget(self._process.pid)
-        # The last words are still in the pipe: the environment reads them before it lets the descriptor go.
-        self._loop.call_soon(os.close, self.output_fd)
+
+    def close(self) -> None:
+        os.close(self.output_fd)
 
     def _kill_tree(self) -> None:
         pids = [self._process.pid, *_descendants(self._process.pid)]

@@ -39,6 +39,9 @@ class Sandbox(Protocol):
     async def kill(self) -> None:
         """Kill the process and all its descendants, and return when they are gone."""
 
+    def close(self) -> None:
+        """Let go of `output_fd`, when the process has ended and nothing reads from it any more."""
+
     def max_memory_bytes(self) -> int:
         """The most memory that the process tree was seen to hold at once."""
 

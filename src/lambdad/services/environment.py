@@ -184,7 +184,7 @@ class Environment:
         self._output = OutputRecords()
         self._max_memory = 0
         self._measured = 0.0
-        self._reading = False
+        self._resuming: asyncio.Task[None] | None = None
         self._running: Running | None = None
         self._send: Callable[[Running], None] | None = None
         self._started = clock.monotonic()
@@ -200,7 +200,6 @@ class Environment:
         """The sandbox has been launched: watch what it writes and when it ends."""
         self._sandbox = sandbox
         self._loop.add_reader(sandbox.output_fd, self._readable)
-        self._reading = True
         self._watcher = self._loop.create_task(self._watch(sandbox))
 
     async def initialize(self) -> None:
@@ -451,9 +450,12 @@ class Environment:
         status = await sandbox.wait()
         self._drain_output()
         self._exited(status)
+        if self._resuming is not None:
+            self._resuming.cancel()
         self._loop.remove_reader(sandbox.output_fd)
         await sandbox.kill()
         self._append(self._output.finish(self._now_ms()))
+        sandbox.close()
         self.state = lifecycle.after(self.state, Event.EXIT)
         self.ended.set_result(None)
         self._on_end(self)
@@ -506,14 +508,12 @@ class Environment:
         self._append(self._output.feed(data, self._now_ms()))
         if self._log.full:
             self._loop.remove_reader(self._sandbox.output_fd)
-            self._reading = False
             self._resuming = self._loop.create_task(self._resume_reading())
 
     async def _resume_reading(self) -> None:
         await self._log.drained()
-        if self._sandbox is not None and not self.ended.done():
+        if self._sandbox is not None:
             self._loop.add_reader(self._sandbox.output_fd, self._readable)
-            self._reading = True
 
     def _drain_output(self) -> None:
         """Take what is in the pipe now: all that was written before the call that ends an invocation."""

@@ -29,6 +29,7 @@ from lambdad.services.environment import Environment, InitFailed, LogSink, Respo
 
 _LEARNING_RATE: Final = 0.2
 _PATIENCE_S: Final = 0.05
+_STOP_S: Final = 5.0
 _BUSY: Final = frozenset({State.INVOKING, State.STREAMING})
 
 
@@ -232,7 +233,9 @@ class LocalHost:
             await asyncio.wait(ends, timeout=seconds)
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*(environment.stop() for environment in list(self._environments)))
+        stops = [asyncio.ensure_future(environment.stop()) for environment in self._environments]
+        if stops:
+            await asyncio.wait(stops, timeout=_STOP_S)
         await self._parts.driver.close()
 
     # Starting environments
