@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
+
 from daemons import Daemon
 
 

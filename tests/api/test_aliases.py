@@ -11,6 +11,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+
 from api_calls import refusal
 from daemons import create_python
 
@@ -222,9 +223,7 @@ def test_latest_takes_no_share(aws_lambda: Any, function: str) -> None:
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_traffic_is_divided_by_the_weights(aws_lambda: Any, function: str, weight: float) -> None:
-    aws_lambda.create_alias(
-        FunctionName=function, Name="live", FunctionVersion="1", RoutingConfig=weights("2", weight)
-    )
+    aws_lambda.create_alias(FunctionName=function, Name="live", FunctionVersion="1", RoutingConfig=weights("2", weight))
     counted: Counter[str] = Counter()
     for _ in range(DRAWS):
         answer = aws_lambda.invoke(FunctionName=function, Qualifier="live")

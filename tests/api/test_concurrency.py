@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from api_calls import new_account, refusal
 from daemons import create_python
 
@@ -63,9 +64,7 @@ def test_zero_throttles_everything(aws_lambda: Any, function: str) -> None:
     assert aws_lambda.invoke(FunctionName=function, Payload=b"1")["Payload"].read() == b"1"
 
 
-def test_a_reservation_is_a_limit(
-    aws_lambda: Any, unique: Any, door: Any, knock: str, background: Any
-) -> None:
+def test_a_reservation_is_a_limit(aws_lambda: Any, unique: Any, door: Any, knock: str, background: Any) -> None:
     name = unique()
     create_python(aws_lambda, name, WAITS.format(knock=knock), Timeout=30)
     aws_lambda.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=2)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from api_calls import Answer, send
 from daemons import Daemon, create_python
 

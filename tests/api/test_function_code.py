@@ -13,6 +13,7 @@ from typing import Any
 from urllib.error import HTTPError
 
 import pytest
+
 from api_calls import refusal, send
 from daemons import Daemon, create_python, zip_of
 
@@ -181,9 +182,11 @@ def test_an_update_with_an_old_revision_id_changes_nothing(aws_lambda: Any, uniq
     update = aws_lambda.update_function_code
     update(FunctionName=name, ZipFile=package("two"), RevisionId=first)
     for dry_run in (False, True):
-        assert refusal(
-            update, FunctionName=name, ZipFile=package("three"), RevisionId=first, DryRun=dry_run
-        ) == ("PreconditionFailedException", 412, MISMATCH)
+        assert refusal(update, FunctionName=name, ZipFile=package("three"), RevisionId=first, DryRun=dry_run) == (
+            "PreconditionFailedException",
+            412,
+            MISMATCH,
+        )
     assert answer_of(aws_lambda, name) == b'"two"'
 
 
@@ -223,7 +226,10 @@ def test_an_update_needs_a_function_and_not_a_version(aws_lambda: Any, unique: C
             {"ZipFile": b"PK", "ImageUri": "image"},
             "Please do not provide other FunctionCode parameters when providing a ZipFile.",
         ),
-        ({"ImageUri": "000000000000.dkr.ecr.us-east-1.amazonaws.com/it:1"}, "ImageUri is not supported by lambdad yet."),
+        (
+            {"ImageUri": "000000000000.dkr.ecr.us-east-1.amazonaws.com/it:1"},
+            "ImageUri is not supported by lambdad yet.",
+        ),
         ({"ZipFile": b""}, "Uploaded file must be a non-empty zip"),
     ],
     ids=["nothing", "zip and S3", "zip and S3 version", "zip and image", "image", "empty zip"],

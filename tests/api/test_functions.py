@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from api_calls import new_account, refusal, send
 from botocore.exceptions import ClientError
-from daemons import ROLE, create_python, zip_of
 
+from api_calls import new_account, refusal, send
+from daemons import ROLE, create_python, zip_of
 from lambdad.ingress.wire.java_regex import compile_java
 
 ECHO = "def handler(event, context):\n    return event\n"

@@ -245,6 +245,9 @@ def test_an_environment_whose_process_dies_between_events_is_replaced(functions,
     visitor = door.await_knock()
     visitor.let_in()
     visitor.await_gone()
+    # One event may still reach it on its way out, as on AWS.
+    answer = functions.invoke(name)
+    assert answer.payload == "fine" or answer.payload["errorType"] == "Runtime.ExitError"
     assert functions.invoke(name).payload == "fine"
 
 
@@ -267,9 +270,8 @@ def test_a_failed_initialization_is_tried_again_within_the_invocation(functions,
     answer = running.result()
     assert (answer.error, answer.payload) == (None, "fine")
     assert "Init Duration" not in answer.log
-    reports = [line for line in log_of(name) if line.startswith("INIT_REPORT")]
-    assert len(reports) == 1
-    assert re.fullmatch(r"INIT_REPORT Init Duration: \d+\.\d\d ms\tPhase: init\tStatus: error\tError Type: OSError\n?", reports[0])
+    (report,) = [line for line in log_of(name) if line.startswith("INIT_REPORT")]
+    assert re.match(r"INIT_REPORT Init Duration: \d+\.\d\d ms\tPhase: init\tStatus: error\tError Type: OSError", report)
 
 
 def test_an_error_of_the_initialization_is_the_answer(functions, log_of):
@@ -305,7 +307,8 @@ def test_a_long_initialization_starts_again_within_the_invocation(functions, doo
     source += "def handler(event, context):\n    return 'there'\n"
 
     def create(who, timeout_s):
-        return functions.python(source, Timeout=timeout_s, Environment={"Variables": {"DOOR": door.address, "WHO": who}})
+        variables = {"DOOR": door.address, "WHO": who}
+        return functions.python(source, Timeout=timeout_s, Environment={"Variables": variables})
 
     patient, impatient = create("patient", 30), create("impatient", 1)
     began = time.monotonic()

@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 import pytest
+
 from api_calls import new_account, refusal
 from daemons import ROLE, create_python, zip_of
 

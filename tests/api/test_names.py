@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from api_calls import new_account, refusal
 from daemons import create_python
 
@@ -146,7 +147,9 @@ def test_another_account_is_not_authorized(aws_lambda: Any, name: str, form: str
     assert refusal(create_python, client=aws_lambda, name=named, source=SAYS_ARN) == denied("CreateFunction")
 
 
-@pytest.mark.parametrize("wrong", ["with space", "a/b", "a:b:c", "ü", "fn!", "arn:aws:s3:::bucket", "fn:", ":1", "fn:a b"])
+@pytest.mark.parametrize(
+    "wrong", ["with space", "a/b", "a:b:c", "ü", "fn!", "arn:aws:s3:::bucket", "fn:", ":1", "fn:a b"]
+)
 def test_what_is_no_name_is_refused(aws_lambda: Any, wrong: str) -> None:
     for call in (aws_lambda.get_function, aws_lambda.list_aliases, aws_lambda.invoke):
         answer = refusal(call, FunctionName=wrong)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from api_calls import refusal
 from daemons import Daemon, create_python, zip_of
 
@@ -173,9 +174,15 @@ def handler(event, context):
         "modes": [oct(os.stat(os.path.join(root, name)).st_mode & 0o777) for name in ("bin/tool", "lib/größe.txt")],
     }
 """
-    packed = io.BytesIO(zip_of({"app.py": source, "lib/größe.txt": "text", "bin/tool": "#!/bin/sh\nprintf works"}, {
-        "bin/tool": 0o700, "lib/größe.txt": 0o600,
-    }))
+    packed = io.BytesIO(
+        zip_of(
+            {"app.py": source, "lib/größe.txt": "text", "bin/tool": "#!/bin/sh\nprintf works"},
+            {
+                "bin/tool": 0o700,
+                "lib/größe.txt": 0o600,
+            },
+        )
+    )
     with zipfile.ZipFile(packed, "a") as file:
         link = zipfile.ZipInfo("lib/link.txt")
         link.create_system = 3

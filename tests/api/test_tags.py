@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from api_calls import refusal
 from daemons import create_python
 

@@ -11,10 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+
 from api_calls import refusal
 from daemons import create_python, zip_of
 
-ANSWERS = "import os\n\ndef handler(event, context):\n    return [{!r}, context.function_version, os.environ.get('WHO')]\n"
+ANSWERS = (
+    "import os\n\ndef handler(event, context):\n    return [{!r}, context.function_version, os.environ.get('WHO')]\n"
+)
 MISMATCH = (
     "The Revision Id provided does not match the latest Revision Id. "
     "Call the GetFunction/GetAlias API to retrieve the latest Revision Id"
@@ -46,7 +49,11 @@ def test_a_version_is_a_copy_of_latest(aws_lambda: Any, function: str) -> None:
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 201
     published = without_metadata(answer)
     own = {"Version": "1", "FunctionArn": f"{arn(function)}:1"}
-    assert {**latest, **own, "RevisionId": "", "LastModified": ""} == {**published, "RevisionId": "", "LastModified": ""}
+    assert {**latest, **own, "RevisionId": "", "LastModified": ""} == {
+        **published,
+        "RevisionId": "",
+        "LastModified": "",
+    }
     assert published["RevisionId"] != latest["RevisionId"]
     assert without_metadata(aws_lambda.get_function_configuration(FunctionName=function, Qualifier="1")) == published
     assert without_metadata(aws_lambda.get_function_configuration(FunctionName=function)) == latest

@@ -61,7 +61,7 @@ class ProcessSandbox:
             os.close(self._pidfd)
         _, status, usage = os.wait4(self._process.pid, 0)
         code = self._process.returncode = os.waitstatus_to_exitcode(status)
-        # The kernel counts in the peak of the process that was before `exec`: lambdad itself. More is the function's own.
+        # The kernel counts in the peak of what was before `exec`: lambdad itself. More is the function's own.
         if usage.ru_maxrss * _MAXRSS_BYTES > self._inherited_memory:
             self._max_memory = max(self._max_memory, usage.ru_maxrss * _MAXRSS_BYTES)
         if self._status_fd is not None:

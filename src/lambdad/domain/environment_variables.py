@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configur
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 

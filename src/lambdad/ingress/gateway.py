@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qs
@@ -58,6 +58,21 @@ class Gateway:
     account_id: str
     region: str
     _callers: dict[str, Caller] = field(default_factory=dict)
+
+    def begin(self, request: Request, answer: Callable[[Response], None]) -> bool:
+        """Take the way of a warm invoke, with no task on it: `answer` is called when the function has answered.
+
+        False when the request is anything else, or something stands in its way: then it is for `__call__`.
+        """
+        match = INVOKE_PATH.fullmatch(request.path) if request.method == "POST" else None
+        if match is None:
+            return False
+        caller = self._caller(request)
+        call = Call("lambda", "Invoke", caller.account_id, caller.region, new_request_id())
+        try:
+            return self.invocations.begin(call, match[1], request, answer)
+        except ServiceError:
+            return False
 
     async def __call__(self, request: Request) -> Response:
         """The answer to any request; never raises but ClientGone."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import httptools
 
@@ -21,7 +21,15 @@ from lambdad.ingress.messages import Body, BodyTooLarge, ClientGone, Request, Re
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[Request], Awaitable[Response]]
+
+class Handler(Protocol):
+    """What answers requests."""
+
+    def begin(self, request: Request, answer: Callable[[Response], None]) -> bool:
+        """Take a request that is wholly there, and call `answer` later; False to have it answered by a task."""
+
+    async def __call__(self, request: Request) -> Response: ...
+
 
 HEAD_BYTES: Final = 64 * 1024
 HEAD_SECONDS: Final = 30.0
@@ -84,7 +92,7 @@ class HttpServer:
             self._sweeper.cancel()
         for connection in list(self.connections):
             connection.close_when_idle()
-        busy = [connection.task for connection in self.connections if connection.task is not None]
+        busy = [connection.answered() for connection in self.connections if connection.is_busy]
         if busy:
             await asyncio.wait(busy, timeout=seconds)
         for connection in list(self.connections):
@@ -117,7 +125,9 @@ class HttpConnection(asyncio.Protocol):
         self._reading = True
         self._gone = False
         self._refusal = b""
-        self.task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._begun: Request | None = None
+        self._answered: asyncio.Future[None] | None = None
 
     # asyncio.Protocol
 
@@ -149,6 +159,8 @@ class HttpConnection(asyncio.Protocol):
         else:
             if self._in_head and self._head_bytes > HEAD_BYTES:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "Request header fields too large")
+        if not self.is_busy:
+            self._go_on()
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Java offers h2c with its first request. An offer is ignored, and HTTP/1.1 goes on (RFC 9110, 7.8).
@@ -204,9 +216,7 @@ class HttpConnection(asyncio.Protocol):
         if (not keep_alive or "connection" in self._headers) and self._parser.get_http_version() == "1.0":
             request.keep_alive = request.takes_chunks = False
         self._queue.append(request)
-        if self.task is None:
-            self.task = self._loop.create_task(self._answer_all())
-        elif len(self._queue) >= PIPELINED_REQUESTS:
+        if len(self._queue) >= PIPELINED_REQUESTS:
             self._pause_reading()
 
     def on_body(self, chunk: bytes) -> None:
@@ -225,6 +235,47 @@ class HttpConnection(asyncio.Protocol):
 
     # answering
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self._task is not None or self._begun is not None
+
+    def answered(self) -> asyncio.Future[None]:
+        """Done when the request that is being answered has its answer."""
+        if self._task is not None:
+            return self._task
+        if self._answered is None:
+            self._answered = self._loop.create_future()
+        return self._answered
+
+    def _go_on(self) -> None:
+        """Answer the next request: at once where the handler can, otherwise with a task."""
+        if not self._queue:
+            if self._refusal and not self._gone:
+                self._hang_up()
+            return
+        request = self._queue[0]
+        if request.body.complete and self._writable is None and self._server.handler.begin(request, self._answer):
+            self._queue.popleft()
+            self._begun = request
+            self._resume_reading()
+        else:
+            self._task = self._loop.create_task(self._answer_all())
+
+    def _answer(self, response: Response) -> None:
+        """The answer to a request that the handler took at once."""
+        request, self._begun = self._begun, None
+        self._since = self._loop.time()
+        if request is not None and not self._gone:
+            keep_alive = request.keep_alive and not self._server.stopping
+            self._write(response, request, keep_alive)
+            if keep_alive:
+                self._go_on()
+            else:
+                self._transport.close()
+        if self._answered is not None:
+            self._answered.set_result(None)
+
     async def _answer_all(self) -> None:
         """Answer what is queued, then end; the next request starts this anew."""
         try:
@@ -241,29 +292,32 @@ class HttpConnection(asyncio.Protocol):
                 if not keep_alive:
                     self._transport.close()
                     return
-            if self._refusal:
+            if self._refusal and not self._gone:
                 self._hang_up()
         except ClientGone:
             self._transport.abort()
         finally:
-            self.task = None
+            self._task = None
             self._since = self._loop.time()
 
-    async def _send(self, response: Response, request: Request, keep_alive: bool) -> None:
+    def _write(self, response: Response, request: Request, keep_alive: bool) -> None:
+        """The head, with the body if it is all there."""
         head = encode_head(response, keep_alive=keep_alive, takes_chunks=request.takes_chunks)
         body = response.body
+        if not isinstance(body, bytes) or not body or request.method == "HEAD":
+            self._transport.write(head)
+        elif len(body) <= JOIN_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+
+    async def _send(self, response: Response, request: Request, keep_alive: bool) -> None:
+        self._write(response, request, keep_alive)
+        body = response.body
         if isinstance(body, bytes):
-            if request.method == "HEAD" or not body:
-                self._transport.write(head)
-            elif len(body) <= JOIN_BYTES:
-                self._transport.write(head + body)
-            else:
-                self._transport.writelines((head, body))
             if self._writable is not None:
                 await self._writable.wait()
-            return
-        self._transport.write(head)
-        if request.method == "HEAD":
+        elif request.method == "HEAD":
             await body.aclose()
         else:
             await self._send_chunks(body, b"%x\r\n%b\r\n" if request.takes_chunks else None)
@@ -302,8 +356,6 @@ class HttpConnection(asyncio.Protocol):
         self._refusal = encode_head(response, keep_alive=False) + body
         if self._body is not None and not self._body.complete:
             self._body.break_off()
-        if self.task is None:
-            self._hang_up()
 
     def _hang_up(self) -> None:
         self._transport.write(self._refusal)
@@ -334,7 +386,7 @@ class HttpConnection(asyncio.Protocol):
 
     def close_if_overdue(self, now: float) -> None:
         """Close a connection that has been sending a head, or nothing, for too long."""
-        if self.task is not None:
+        if self.is_busy:
             stalled = self._reading and self._body is not None and not self._body.complete
             if stalled and now - self._since > BODY_SECONDS:
                 self._transport.abort()
@@ -344,12 +396,12 @@ class HttpConnection(asyncio.Protocol):
             self._transport.close()
 
     def close_when_idle(self) -> None:
-        if self.task is None:
+        if not self.is_busy:
             self._transport.close()
 
     def abort_if_busy(self) -> None:
         """Cut it off in the middle of an answer; one that has been answered closes when its client has everything."""
-        if self.task is not None:
+        if self.is_busy:
             self._transport.abort()
 
 

@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 from urllib.parse import parse_qs, unquote
 
@@ -46,27 +46,37 @@ class Invocations:
     def __init__(self, invoke: InvokeService) -> None:
         self._invoke = invoke
 
+    def begin(self, call: Call, name: str, request: Request, answer: Callable[[Response], None]) -> bool:
+        """Run a function whose request is all here and whose environment is free; False for everything else.
+
+        Raises ServiceError as `invoke` does.
+        """
+        payload = request.body.whole()
+        if payload is None or len(payload) > quotas.REQUEST_BYTES:
+            return False
+        if request.headers.get("x-amz-invocation-type", "RequestResponse") != "RequestResponse":
+            return False
+        prepared = _prepare(call, name, request, payload)
+        return self._invoke.begin(
+            prepared, lambda version, outcome: answer(_response(call, prepared, version, outcome))
+        )
+
     async def invoke(self, call: Call, name: str, request: Request) -> Response:
         """Run a function and answer with what it returns."""
         kind = _choice(request, "x-amz-invocation-type", "invocationType", _INVOCATION_TYPES, "RequestResponse")
-        prepared = await _prepare(call, name, request)
+        prepared = _prepare(call, name, request, await _payload(request))
         if kind == "Event":
             raise NotImplementedException("InvocationType Event is not implemented by lambdad yet.")
         if kind == "DryRun":
             await self._invoke.check(prepared.reference)
             return Response(204, [("x-amzn-RequestId", call.request_id)])
         version, outcome = await self._invoke.invoke(prepared)
-        headers = _headers(call, version, prepared)
-        if outcome.failed:
-            headers.append(("X-Amz-Function-Error", "Unhandled"))
-        if prepared.tail_log:
-            headers.append(("X-Amz-Log-Result", base64.b64encode(outcome.log_tail).decode("ascii")))
-        return Response(200, headers, outcome.payload)
+        return _response(call, prepared, version, outcome)
 
     async def invoke_with_response_stream(self, call: Call, name: str, request: Request) -> Response:
         """Run a function and pass its answer on as an event stream, part by part."""
         kind = _choice(request, "x-amz-invocation-type", "invocationType", _INVOCATION_TYPES[1:], "RequestResponse")
-        prepared = await _prepare(call, name, request)
+        prepared = _prepare(call, name, request, await _payload(request))
         if kind == "DryRun":
             await self._invoke.check(prepared.reference)
             return Response(204, [("x-amzn-RequestId", call.request_id)])
@@ -76,13 +86,25 @@ class Invocations:
         return Response(200, headers, _events(stream, tail_log=prepared.tail_log))
 
 
-async def _prepare(call: Call, name: str, request: Request) -> InvokeRequest:
+def _response(call: Call, prepared: InvokeRequest, version: FunctionVersion, outcome: Outcome) -> Response:
+    headers = _headers(call, version, prepared)
+    if outcome.failed:
+        headers.append(("X-Amz-Function-Error", "Unhandled"))
+    if prepared.tail_log:
+        headers.append(("X-Amz-Log-Result", base64.b64encode(outcome.log_tail).decode("ascii")))
+    return Response(200, headers, outcome.payload)
+
+
+async def _payload(request: Request) -> bytes:
     try:
-        payload = await request.body.read(quotas.REQUEST_BYTES)
+        return await request.body.read(quotas.REQUEST_BYTES)
     except BodyTooLarge:
         raise RequestEntityTooLargeException(
             f"Request must be smaller than {quotas.REQUEST_BYTES} bytes for the InvokeFunction operation"
         ) from None
+
+
+def _prepare(call: Call, name: str, request: Request, payload: bytes) -> InvokeRequest:
     if not payload:
         payload = b"{}"
     else:

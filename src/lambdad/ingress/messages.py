@@ -68,6 +68,12 @@ class Body:
                 return
             await self._more()
 
+    def whole(self) -> bytes | None:
+        """The whole body if it is here in one piece, without taking it; None otherwise."""
+        if not self.complete or len(self._chunks) > 1:
+            return None
+        return self._chunks[0] if self._chunks else b""
+
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises BodyTooLarge beyond `limit` bytes, and ClientGone when it breaks off."""
         if self.complete and len(self._chunks) <= 1:

@@ -6,7 +6,7 @@ Code goes by content hash, payloads as bytes, logs and usage through ports. A re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,6 +35,12 @@ class ComputeHost(Protocol):
 
     async def prepare(self, version: FunctionVersion) -> None:
         """Have the code at hand, so that the first invocation need not wait for it. Raises ServiceError."""
+
+    def begin(self, version: FunctionVersion, invocation: Invocation, finish: Callable[[Outcome], None]) -> bool:
+        """Run an invocation if an environment is free this instant; `finish` is called with its outcome.
+
+        False when none is: `invoke` has one started.
+        """
 
     async def invoke(self, version: FunctionVersion, invocation: Invocation) -> Outcome:
         """Run an invocation to its end. A failing function is an Outcome; raises ServiceError for anything else."""

@@ -91,14 +91,22 @@ class ConcurrencyService:
 
     async def enter(self, key: FunctionKey, reserved: int | None) -> None:
         """Count an invocation in, or raise TooManyRequestsException. Every entry is matched by `leave`."""
+        if reserved is None:
+            await self.unreserved_limit((key.account_id, key.region))
+        self.enter_now(key, reserved)
+
+    def can_tell(self, key: FunctionKey) -> bool:
+        """Whether `enter_now` knows the account's limit."""
+        return (key.account_id, key.region) in self._reserved_total
+
+    def enter_now(self, key: FunctionKey, reserved: int | None) -> None:
+        """The same without waiting, once the account's limit is known."""
         if reserved is not None:
             if self._running[key] >= reserved:
                 raise throttled(RESERVED_LIMIT_EXCEEDED)
         else:
             namespace = (key.account_id, key.region)
-            total = self._reserved_total.get(namespace)
-            limit = await self.unreserved_limit(namespace) if total is None else quotas.CONCURRENT_EXECUTIONS - total
-            if self._unreserved[namespace] >= limit:
+            if self._unreserved[namespace] >= quotas.CONCURRENT_EXECUTIONS - self._reserved_total.get(namespace, 0):
                 raise throttled(ACCOUNT_LIMIT_EXCEEDED)
             self._unreserved[namespace] += 1
         self._running[key] += 1

@@ -72,17 +72,18 @@ class Running:
     invocation: Invocation
     started: float
     deadline_ms: int
-    done: asyncio.Future[Outcome]
+    finish: Callable[[Outcome], None]
+    answered: bool = False
     timeout: asyncio.TimerHandle | None = None
     stream: ResponseChunks | None = None
     collected: ResponseChunks | None = None
     first: bool = False
     log: str = ""
 
-    def remember(self, text: str) -> None:
+    def remember(self, text: str, *, on_new_line: bool = False) -> None:
         """Keep the end of the log."""
-        if self.log and not self.log.endswith("\n"):
-            self.log += "\n"
+        if on_new_line and self.log and not self.log.endswith("\n"):
+            text = "\n" + text
         self.log = (self.log + text)[-quotas.LOG_TAIL_BYTES :]
 
     def log_tail(self) -> bytes:
@@ -244,8 +245,10 @@ class Environment:
 
     # Invoking
 
-    def invoke(self, invocation: Invocation, stream: ResponseChunks | None = None) -> asyncio.Future[Outcome]:
-        """Give the environment an event; the future is done when the invocation is.
+    def invoke(
+        self, invocation: Invocation, finish: Callable[[Outcome], None], stream: ResponseChunks | None = None
+    ) -> None:
+        """Give the environment an event; `finish` is called with the outcome, from within the runtime's own call.
 
         An environment that is still starting takes it too: its initialization then counts as part of the invocation.
         """
@@ -255,7 +258,7 @@ class Environment:
             invocation,
             started=now,
             deadline_ms=int((self._clock.time() + timeout_s) * 1000),
-            done=self._loop.create_future(),
+            finish=finish,
             stream=stream,
             first=self.usage.invocations == 0 and self.state is State.IDLE,
         )
@@ -265,7 +268,6 @@ class Environment:
         if self.state is not State.STARTING:
             self._log_start(running)
             self._assign(running)
-        return running.done
 
     def _assign(self, running: Running) -> None:
         """Send the event; a runtime that has lost its connection gets it when it asks again."""
@@ -292,14 +294,14 @@ class Environment:
             self._measure()
             self._ready.set_result(None)
         running = self._running
-        if running is not None and running.done.done():
+        if running is not None and running.answered:
             self._forget(running)
         elif running is not None:
             if is_first:
                 self._log_start(running)
             self._assign(running)
             return
-        if asks_again:
+        if False and asks_again:
             return
         self.idle_since = self._clock.monotonic()
         if self.retired:
@@ -370,11 +372,16 @@ class Environment:
 
     def _finish(self, outcome: Outcome) -> None:
         running = self._running
-        if running is None or running.done.done():
+        if running is None or running.answered:
             return
         duration_ms = (self._clock.monotonic() - running.started) * 1000
         if outcome.error_type == "Sandbox.Timedout":
             duration_ms = self.version.timeout_s * 1000.0
+        running.answered = True
+        if running.stream is not None:
+            running.stream.end()
+        if not running.invocation.tail_log:
+            running.finish(outcome)  # the caller first: what follows is for the log
         self._drain_output()
         if self._output.holds_text:
             self._append(self._output.flush(self._now_ms()))
@@ -383,9 +390,7 @@ class Environment:
         self._report(running, outcome, duration_ms)
         if running.invocation.tail_log:
             outcome.log_tail = running.log_tail()
-        if running.stream is not None:
-            running.stream.end()
-        running.done.set_result(outcome)
+            running.finish(outcome)
         if self.state is not State.ANSWERED:
             self._forget(running)
 
@@ -437,7 +442,7 @@ class Environment:
     def _timed_out(self, running: Running) -> None:
         if self._running is not running:
             return
-        if not running.done.done():
+        if not running.answered:
             outcome = invocations.timed_out(running.invocation.request_id, self.version.timeout_s).outcome()
             if self._ready.done():
                 self._finish(outcome)
@@ -462,7 +467,7 @@ class Environment:
 
     def _exited(self, status: ExitStatus) -> None:
         running = self._running
-        is_running = running is not None and not running.done.done()
+        is_running = running is not None and not running.answered
         error = invocations.exited(running.invocation.request_id if running is not None else "", status)
         if not self._ready.done():
             self._fail_init(error.outcome(), error.message)
@@ -545,7 +550,7 @@ class Environment:
         self._log.append(self._now_ms(), line)
         running = self._running
         if running is not None and running.invocation.tail_log:
-            running.remember(line)
+            running.remember(line, on_new_line=True)
 
     def _now_ms(self) -> int:
         return int(self._clock.time() * 1000)

@@ -1,8 +1,8 @@
 """The logs of environments on their way to CloudWatch Logs.
 
 On the invoke path a record is put on a list and nothing more. Ten times a second, and whenever somebody is about to
-read logs, the lists are handed over. A text may be a function, called at that moment: REPORT's memory figure is measured
-then, once for all the invocations that an environment has finished since.
+read logs, the lists are handed over. A text may be a function, called at that moment: REPORT's memory figure is
+measured then, once for all the invocations that an environment has finished since.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lambdad.domain.arns import FunctionKey, FunctionReference
@@ -93,6 +94,29 @@ class InvokeService:
     async def check(self, reference: FunctionReference) -> FunctionVersion:
         """What `DryRun` does: everything short of running. Raises ResourceNotFoundException."""
         return (await self._target(reference)).version
+
+    def begin(self, request: InvokeRequest, finish: Callable[[FunctionVersion, Outcome], None]) -> bool:
+        """Run an invocation that nothing stands in the way of; `finish` is called with its outcome.
+
+        False when it must wait for something, or be refused: `invoke` does either.
+        """
+        target = self._targets.known(request.reference)
+        if target is None:
+            return False
+        version = target.choose(random.random())
+        key = version.key
+        if not self._concurrency.can_tell(key):
+            return False
+
+        def finished(outcome: Outcome) -> None:
+            self._concurrency.leave(key, target.reserved)
+            finish(version, outcome)
+
+        self._concurrency.enter_now(key, target.reserved)
+        if self._host.begin(version, self._invocation(request, version), finished):
+            return True
+        self._concurrency.leave(key, target.reserved)
+        return False
 
     async def invoke(self, request: InvokeRequest) -> tuple[FunctionVersion, Outcome]:
         """Run an invocation and wait for its end; raises ServiceError when it cannot run at all."""

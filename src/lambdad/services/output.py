@@ -76,9 +76,10 @@ class OutputRecords:
         end = buffer.rfind(b"\n") + 1
         self._rest = buffer[end:]
         records = _cut(buffer[:end], now_ms)
-        if len(self._rest) > RECORD_BYTES:
-            records += _cut(self._rest, now_ms)
-            self._rest = b""
+        while len(self._rest) > RECORD_BYTES:
+            length = _whole_characters(self._rest, RECORD_BYTES)
+            records.append((now_ms, self._rest[:length].decode("utf-8", "replace")))
+            self._rest = self._rest[length:]
         return records
 
 
@@ -92,9 +93,17 @@ def _cut(text: bytes, now_ms: int) -> list[Record]:
 
 
 def _pieces(text: bytes, now_ms: int) -> list[Record]:
-    if len(text) <= RECORD_BYTES:
-        return [(now_ms, text.decode("utf-8", "replace"))]
-    return [
-        (now_ms, text[start : start + RECORD_BYTES].decode("utf-8", "replace"))
-        for start in range(0, len(text), RECORD_BYTES)
-    ]
+    pieces = []
+    while len(text) > RECORD_BYTES:
+        length = _whole_characters(text, RECORD_BYTES)
+        pieces.append((now_ms, text[:length].decode("utf-8", "replace")))
+        text = text[length:]
+    return [*pieces, (now_ms, text.decode("utf-8", "replace"))]
+
+
+def _whole_characters(text: bytes, most: int) -> int:
+    """The length of the longest beginning, of `most` bytes at most, that does not cut a UTF-8 character in two."""
+    for length in range(most, most - 4, -1):
+        if text[length] & 0xC0 != 0x80:
+            return length
+    return most

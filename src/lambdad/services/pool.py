@@ -170,27 +170,53 @@ class LocalHost:
     async def prepare(self, version: FunctionVersion) -> None:
         await self._parts.code.directory_for(version.code_sha256)
 
+    def begin(self, version: FunctionVersion, invocation: Invocation, finish: Callable[[Outcome], None]) -> bool:
+        pool = self._pools.get(version.revision_id)
+        if pool is None or not pool.idle:
+            return False
+        self._run(pool, pool.idle.pop(), invocation, finish, None)
+        return True
+
     async def invoke(self, version: FunctionVersion, invocation: Invocation) -> Outcome:
-        pool = self._pool(version)
-        environment = pool.idle.pop() if pool.idle else await self._acquire(pool)
-        if environment is None:
-            return await self._invoke_in_new(pool, invocation, None)
-        began = self._parts.clock.monotonic()
-        outcome = await environment.invoke(invocation)
-        now = self._parts.clock.monotonic()
-        pool.served(now, now - began)
-        return outcome
+        return await self._outcome(self._pool(version), invocation, None)
 
     async def invoke_stream(self, version: FunctionVersion, invocation: Invocation) -> ResponseStream:
-        pool = self._pool(version)
-        environment = pool.idle.pop() if pool.idle else await self._acquire(pool)
         chunks = ResponseChunks()
+        outcome = asyncio.ensure_future(self._outcome(self._pool(version), invocation, chunks))
+        await asyncio.wait((outcome, chunks.begun), return_when=asyncio.FIRST_COMPLETED)
+        if outcome.done() and outcome.exception() is not None:
+            outcome.result()
+        return ResponseStream(chunks, outcome)
+
+    async def _outcome(self, pool: VersionPool, invocation: Invocation, chunks: ResponseChunks | None) -> Outcome:
+        environment = pool.idle.pop() if pool.idle else await self._acquire(pool)
         if environment is None:
-            done: asyncio.Future[Outcome] = asyncio.ensure_future(self._invoke_in_new(pool, invocation, chunks))
-        else:
-            done = environment.invoke(invocation, chunks)
-        await asyncio.wait((done, chunks.begun), return_when=asyncio.FIRST_COMPLETED)
-        return ResponseStream(chunks, done)
+            # Initialize once more, now as a part of the invocation and within its timeout, as Lambda does.
+            # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-init-errors
+            try:
+                environment = await self._launch(pool, self._log_stream(pool.version))
+            except SandboxFailed as failure:
+                return invocations.invalid_entrypoint(invocation.request_id, str(failure)).outcome()
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._run(pool, environment, invocation, lambda outcome: _resolve(done, outcome), chunks)
+        return await done
+
+    def _run(
+        self,
+        pool: VersionPool,
+        environment: Environment,
+        invocation: Invocation,
+        finish: Callable[[Outcome], None],
+        chunks: ResponseChunks | None,
+    ) -> None:
+        began = self._parts.clock.monotonic()
+
+        def finished(outcome: Outcome) -> None:
+            finish(outcome)
+            now = self._parts.clock.monotonic()
+            pool.served(now, now - began)
+
+        environment.invoke(invocation, finished, chunks)
 
     def retire(self, version: FunctionVersion) -> None:
         pool = self._pools.pop(version.revision_id, None)
@@ -327,17 +353,6 @@ class LocalHost:
         environment.attach(sandbox)
         return environment
 
-    async def _invoke_in_new(self, pool: VersionPool, invocation: Invocation, stream: ResponseChunks | None) -> Outcome:
-        """Initialize once more, now as a part of the invocation and within its timeout, as Lambda does.
-
-        https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-init-errors
-        """
-        try:
-            environment = await self._launch(pool, self._log_stream(pool.version))
-        except SandboxFailed as failure:
-            return invocations.invalid_entrypoint(invocation.request_id, str(failure)).outcome()
-        return await environment.invoke(invocation, stream)
-
     def _idle(self, pool: VersionPool, environment: Environment) -> None:
         if environment.state is State.IDLE and not pool.offer(environment):
             if pool.retired:
@@ -360,6 +375,11 @@ class LocalHost:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _resolve(done: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not done.done():
+        done.set_result(outcome)
 
 
 async def _all_done(ends: Sequence[asyncio.Future[None]]) -> None:
