@@ -244,3 +244,11 @@ def test_operations_on_versions_need_the_function(aws_lambda: Any, unique: Any) 
     assert refusal(aws_lambda.list_versions_by_function, FunctionName=name) == expected
     missing = ("ResourceNotFoundException", 404, f"Function not found: {arn(name)}:1")
     assert refusal(aws_lambda.delete_function, FunctionName=name, Qualifier="1") == missing
+
+
+def test_numbers_are_not_used_again_when_a_deleted_function_comes_back(aws_lambda: Any, function: str) -> None:
+    assert aws_lambda.publish_version(FunctionName=function)["Version"] == "1"
+    aws_lambda.delete_function(FunctionName=function)
+    create_python(aws_lambda, function, ANSWERS.format("again"))
+    assert aws_lambda.publish_version(FunctionName=function)["Version"] == "2"
+    assert numbers(aws_lambda, function) == ["$LATEST", "2"]

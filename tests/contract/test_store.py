@@ -207,6 +207,21 @@ async def test_a_record_that_could_not_be_read_back_is_refused(store: Store):
 
 
 @in_event_loop
+async def test_a_version_number_is_remembered_beyond_its_function(store: Store):
+    def number(key: FunctionKey) -> Callable[[Tables], int]:
+        return lambda tables: tables.remembered_version_number(key)
+
+    assert await store.read(number(KEY)) == 1
+    await store.write(lambda tables: put_whole(tables, KEY))
+    await store.write(lambda tables: tables.remember_version_number(KEY, 7))
+    await store.write(lambda tables: tables.delete_function(KEY))
+    assert await store.read(number(KEY)) == 7
+    assert await store.read(number(NEIGHBOURS[0])) == 1
+    await store.write(lambda tables: tables.remember_version_number(KEY, 9))
+    assert await store.read(number(KEY)) == 9
+
+
+@in_event_loop
 async def test_deleting_a_function_takes_its_versions_and_aliases_and_nobody_elses(store: Store):
     def work(tables: Tables) -> None:
         for key in (KEY, *NEIGHBOURS):

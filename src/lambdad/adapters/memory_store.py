@@ -22,6 +22,7 @@ class MemoryTables:
         self._functions: dict[FunctionKey, str] = dict(base._functions) if base else {}
         self._versions: dict[tuple[FunctionKey, int], str] = dict(base._versions) if base else {}
         self._aliases: dict[tuple[FunctionKey, str], str] = dict(base._aliases) if base else {}
+        self._version_numbers: dict[FunctionKey, int] = dict(base._version_numbers) if base else {}
 
     def function(self, key: FunctionKey) -> Function | None:
         return _record(Function, self._functions.get(key))
@@ -37,6 +38,13 @@ class MemoryTables:
             del self._versions[version]
         for alias in [place for place in self._aliases if place[0] == key]:
             del self._aliases[alias]
+
+    def remember_version_number(self, key: FunctionKey, next_number: int) -> None:
+        self._check_writable()
+        self._version_numbers[key] = next_number
+
+    def remembered_version_number(self, key: FunctionKey) -> int:
+        return self._version_numbers.get(key, 1)
 
     def functions(self, account_id: str, region: str) -> Sequence[Function]:
         keys = sorted(key for key in self._functions if (key.account_id, key.region) == (account_id, region))

@@ -68,6 +68,16 @@ class SqliteTables:
         self._change("DELETE FROM versions WHERE account_id = ? AND region = ? AND name = ?", _columns(key))
         self._change("DELETE FROM functions WHERE account_id = ? AND region = ? AND name = ?", _columns(key))
 
+    def remember_version_number(self, key: FunctionKey, next_number: int) -> None:
+        self._change("INSERT OR REPLACE INTO version_numbers VALUES (?, ?, ?, ?)", (*_columns(key), next_number))
+
+    def remembered_version_number(self, key: FunctionKey) -> int:
+        return self._number(
+            "SELECT coalesce(max(next_number), 1) FROM version_numbers"
+            " WHERE account_id = ? AND region = ? AND name = ?",
+            _columns(key),
+        )
+
     def functions(self, account_id: str, region: str) -> Sequence[Function]:
         return self._all(
             Function,

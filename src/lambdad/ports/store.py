@@ -31,6 +31,12 @@ class Tables(Protocol):
     def delete_function(self, key: FunctionKey) -> None:
         """Remove a function with its versions and aliases."""
 
+    def remember_version_number(self, key: FunctionKey, next_number: int) -> None:
+        """Keep the number that the next version is to have, beyond the deletion of the function."""
+
+    def remembered_version_number(self, key: FunctionKey) -> int:
+        """What was remembered for a function of this name; 1 if nothing was."""
+
     def functions(self, account_id: str, region: str) -> Sequence[Function]: ...
 
     def version(self, key: FunctionKey, version: str) -> FunctionVersion | None: ...

@@ -133,7 +133,7 @@ class FunctionsService:
                 if tables.function(latest.key) is not None:
                     raise ResourceConflictException(f"Function already exist: {latest.key.name}")
                 check_storage(tables, latest.key.account_id, latest.key.region, info.code_size)
-                tables.put_function(Function(latest.key, dict(tags)))
+                tables.put_function(Function(latest.key, dict(tags), tables.remembered_version_number(latest.key)))
                 tables.put_version(latest)
                 return self._publish(tables, latest, None) if publish else latest
 
@@ -228,8 +228,10 @@ class FunctionsService:
 
     async def _delete_function(self, reference: FunctionReference) -> None:
         def work(tables: Tables) -> Sequence[FunctionVersion]:
-            require_function(tables, reference)
+            function = require_function(tables, reference)
             versions = tables.versions(reference.key, -1, 1_000_000)
+            # https://docs.aws.amazon.com/lambda/latest/dg/configuration-versions.html: numbers are not used again
+            tables.remember_version_number(reference.key, function.next_version)
             tables.delete_function(reference.key)
             return versions
 

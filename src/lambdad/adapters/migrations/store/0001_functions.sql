@@ -30,3 +30,12 @@ CREATE TABLE aliases (
     record TEXT NOT NULL,
     PRIMARY KEY (account_id, region, name, alias)
 );
+
+-- Where numbering goes on when a deleted function comes back: numbers of versions are never used again.
+CREATE TABLE version_numbers (
+    account_id TEXT NOT NULL,
+    region TEXT NOT NULL,
+    name TEXT NOT NULL,
+    next_number INTEGER NOT NULL,
+    PRIMARY KEY (account_id, region, name)
+);
