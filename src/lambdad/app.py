@@ -81,6 +81,7 @@ class Daemon:
                 log_sink=self._function_logs.open,
                 endpoint_url=lambda: self.endpoint_url,
                 idle_s=settings.idle_timeout,
+                processors=os.cpu_count() or 1,
             )
         )
         self._targets = Targets(self._store)

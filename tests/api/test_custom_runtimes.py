@@ -95,7 +95,9 @@ def needs(*tools):
 @needs("bash", "curl")
 @pytest.mark.parametrize("runtime", ["provided", "provided.al2", "provided.al2023"])
 def test_a_shell_script_with_curl(functions, runtime):
-    name = functions.create({"bootstrap": BASH, "function.sh": BASH_HANDLER}, Runtime=runtime, Handler="function.handler")
+    name = functions.create(
+        {"bootstrap": BASH, "function.sh": BASH_HANDLER}, Runtime=runtime, Handler="function.handler"
+    )
     for event in ({"a": 1}, ["b"], {"a": 2}):
         answer = functions.tail(name, event)
         assert (answer.error, answer.payload) == (None, {"echo": event})
@@ -179,7 +181,9 @@ def test_a_bootstrap_that_is_not_executable(functions, aws_lambda):
     assert invalid(functions.invoke(name))[0] == "Runtime.InvalidEntrypoint"
 
 
-@pytest.mark.parametrize("bootstrap", [b"\x00\x01nonsense", "#!/nowhere/at/all\n"], ids=["no-program", "no-interpreter"])
+@pytest.mark.parametrize(
+    "bootstrap", [b"\x00\x01nonsense", "#!/nowhere/at/all\n"], ids=["no-program", "no-interpreter"]
+)
 def test_a_bootstrap_that_cannot_be_run(functions, bootstrap):
     answer = functions.tail(functions.custom(bootstrap))
     assert (answer.status, answer.error) == (200, "Unhandled")

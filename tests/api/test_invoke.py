@@ -341,13 +341,28 @@ def test_a_function_runs_on_when_its_caller_hangs_up(functions, shared_daemon, k
     assert functions.invoke(name).payload in (1, 2)  # 1 when it came before the environment was free
 
 
-def test_the_aws_cli(functions, echo, shared_daemon, tmp_path):
-    out = tmp_path / "out.json"
-    command = ["aws", "lambda", "invoke", "--function-name", echo, "--log-type", "Tail"]
-    command += ["--payload", '{"a": "b"}', str(out)]
-    ran = subprocess.run(command, env=shared_daemon.cli_environ(), capture_output=True, text=True, timeout=60)
-    assert ran.returncode == 0, ran.stderr
-    shown = json.loads(ran.stdout)
+@pytest.fixture
+def aws(shared_daemon, tmp_path):
+    """Runs `aws lambda invoke`; returns what it printed and what it wrote."""
+
+    def run(name, *arguments):
+        out = tmp_path / "out.json"
+        command = ["aws", "lambda", "invoke", "--function-name", name, *arguments, str(out)]
+        ran = subprocess.run(command, env=shared_daemon.cli_environ(), capture_output=True, text=True, timeout=60)
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout), out.read_bytes()
+
+    return run
+
+
+def test_the_aws_cli(echo, aws):
+    shown, written = aws(echo, "--log-type", "Tail", "--payload", '{"a": "b"}')
     assert (shown["StatusCode"], shown["ExecutedVersion"]) == (200, "$LATEST")
     assert b"REPORT RequestId" in base64.b64decode(shown["LogResult"])
-    assert json.loads(out.read_bytes()) == {"a": "b"}
+    assert json.loads(written) == {"a": "b"}
+
+
+def test_the_aws_cli_shows_an_error_of_the_function(functions, aws):
+    shown, written = aws(functions.python("def handler(event, context):\n    raise KeyError('gone')\n"))
+    assert (shown["StatusCode"], shown["FunctionError"]) == (200, "Unhandled")
+    assert json.loads(written)["errorType"] == "KeyError"

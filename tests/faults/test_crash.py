@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
+
 from daemons import ROLE, Daemon, zip_of
 from faults.calm import assert_calm
 from faults.processes import eventually

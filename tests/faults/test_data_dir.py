@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from daemons import Daemon, DaemonDied, create_python
 from faults.calm import assert_calm
 from faults.processes import eventually

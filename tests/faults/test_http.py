@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
 from daemons import Daemon, create_python
 from faults.calm import assert_calm
 from faults.processes import eventually, resident_bytes

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from daemons import Daemon, create_python
 from faults import processes
 from faults.calm import assert_calm

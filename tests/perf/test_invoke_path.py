@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
 from daemons import Daemon, create_python
 from perf.load import Load, echo_server, in_turns, post_script, run_wrk
 

@@ -301,7 +301,7 @@ class Environment:
                 self._log_start(running)
             self._assign(running)
             return
-        if False and asks_again:
+        if asks_again:
             return
         self.idle_since = self._clock.monotonic()
         if self.retired:

@@ -28,6 +28,7 @@ from lambdad.ports.sandbox import SandboxDriver, SandboxFailed, SandboxSpec
 from lambdad.services.environment import Environment, InitFailed, LogSink, ResponseChunks, new_log_stream
 
 _LEARNING_RATE: Final = 0.2
+_WINDOW_S: Final = 1.0
 _PATIENCE_S: Final = 0.05
 _STOP_S: Final = 5.0
 _BUSY: Final = frozenset({State.INVOKING, State.STREAMING})
@@ -78,6 +79,7 @@ class HostParts:
     log_sink: Callable[[FunctionVersion, str], LogSink]
     endpoint_url: Callable[[], str]
     idle_s: float
+    processors: int
 
 
 class VersionPool:
@@ -88,13 +90,16 @@ class VersionPool:
     each time that this is looked at; when not one has finished meanwhile, all of them get one of their own.
     """
 
-    def __init__(self, version: FunctionVersion) -> None:
+    def __init__(self, version: FunctionVersion, least: int) -> None:
         self.version = version
+        self._least = least
         self.idle: list[Environment] = []
         self.all: set[Environment] = set()
+        self.ready: set[Environment] = set()
         self.starting = 0
         self.retired = False
-        self.service_s = 0.0
+        self._shortest = [math.inf, math.inf]
+        self._window_began = 0.0
         self.start_s = 0.0
         self.guard: asyncio.TimerHandle | None = None
         self._last_served = 0.0
@@ -109,10 +114,11 @@ class VersionPool:
     def missing(self, now: float) -> int:
         """How many environments to start for those who wait."""
         waiting = len(self._waiting)
-        ready = len(self.all) - self.starting
+        ready = len(self.ready)
         if not self.start_s or not ready:
             return max(0, waiting - self.starting)
-        enough = math.ceil(waiting * self.service_s / self.start_s)
+        # No fewer than the processors can run, or they would wait for each other's turn with lambdad.
+        enough = max(math.ceil(waiting * self.service_s / self.start_s), self._least)
         patience_s = self.patience_s
         late = sum(1 for _ in itertools.takewhile(lambda place: now - place[0] >= patience_s, self._waiting))
         if now - self._last_served < patience_s:
@@ -148,10 +154,19 @@ class VersionPool:
         return None
 
     def served(self, now: float, seconds: float) -> None:
-        """An invocation has taken so long. A shorter one than usual counts more: load makes all of them longer."""
+        """An invocation has taken so long. The shortest of late counts: load makes all of them longer."""
         self._last_served = now
-        rate = _LEARNING_RATE if seconds < self.service_s or not self.service_s else _LEARNING_RATE / 20
-        self.service_s += (seconds - self.service_s) * rate
+        if now - self._window_began >= _WINDOW_S:
+            self._window_began = now
+            self._shortest = [self._shortest[1], seconds]
+        elif seconds < self._shortest[1]:
+            self._shortest[1] = seconds
+
+    @property
+    def service_s(self) -> float:
+        """How long an invocation takes that need not wait for the processor."""
+        shortest = min(self._shortest)
+        return 0.0 if math.isinf(shortest) else shortest
 
     def started(self, seconds: float) -> None:
         """A start has taken so long."""
@@ -269,7 +284,7 @@ class LocalHost:
     def _pool(self, version: FunctionVersion) -> VersionPool:
         pool = self._pools.get(version.revision_id)
         if pool is None:
-            pool = self._pools[version.revision_id] = VersionPool(version)
+            pool = self._pools[version.revision_id] = VersionPool(version, 2 * self._parts.processors)
         return pool
 
     async def _acquire(self, pool: VersionPool) -> Environment | None:
@@ -354,6 +369,7 @@ class LocalHost:
         return environment
 
     def _idle(self, pool: VersionPool, environment: Environment) -> None:
+        pool.ready.add(environment)
         if environment.state is State.IDLE and not pool.offer(environment):
             if pool.retired:
                 environment.begin_stop()
@@ -363,6 +379,7 @@ class LocalHost:
     def _ended(self, pool: VersionPool, environment: Environment, listener: RuntimeListener) -> None:
         listener.close()
         pool.all.discard(environment)
+        pool.ready.discard(environment)
         self._environments.discard(environment)
         if environment in pool.idle:
             pool.idle.remove(environment)
