@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import socket
 import uuid
@@ -115,10 +116,8 @@ class Visitor:
 
     def await_gone(self) -> None:
         """Wait until every process that held the connection has ended."""
-        try:
+        with contextlib.suppress(ConnectionResetError):
             assert self._lines.read() == b""
-        except ConnectionResetError:
-            pass
 
     def close(self) -> None:
         self._lines.close()

@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from daemons import ROLE, zip_of
+
 # After "Building a custom runtime" in AWS's developer guide: a loop around curl.
 BASH = """#!/bin/bash
 set -euo pipefail
@@ -164,18 +166,25 @@ def invalid(answer):
     return answer.payload["errorType"], answer.payload["errorMessage"].replace(answer.request_id, "<id>")
 
 
-def test_a_package_without_a_bootstrap(functions):
+def test_a_package_without_a_bootstrap(functions, log_of):
     name = functions.create({"main": "#!/bin/sh\n"}, Runtime="provided.al2023")
-    assert invalid(functions.invoke(name)) == (
+    answer = functions.tail(name)
+    assert invalid(answer) == (
         "Runtime.InvalidEntrypoint",
         "RequestId: <id> Error: Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]",
     )
+    assert re.search(
+        rf"START RequestId: {answer.request_id} Version: \$LATEST\n{re.escape(answer.payload['errorMessage'])}\n"
+        rf"Runtime\.InvalidEntrypoint\nEND RequestId: {answer.request_id}\nREPORT .*"
+        r"\tStatus: error\tError Type: Runtime\.InvalidEntrypoint\n$",
+        answer.log,
+    )
+    phases = [re.search(r"Phase: (\w+)", line)[1] for line in log_of(name) if line.startswith("INIT_REPORT")]
+    assert phases == ["init", "invoke"]
 
 
-def test_a_bootstrap_that_is_not_executable(functions, aws_lambda):
-    from daemons import ROLE, zip_of
-
-    name = "not-executable"
+def test_a_bootstrap_that_is_not_executable(functions, aws_lambda, unique):
+    name = unique()
     code = {"ZipFile": zip_of({"bootstrap": "#!/bin/sh\n"}, {"bootstrap": 0o644})}
     aws_lambda.create_function(FunctionName=name, Runtime="provided.al2023", Role=ROLE, Handler="x", Code=code)
     assert invalid(functions.invoke(name))[0] == "Runtime.InvalidEntrypoint"

@@ -45,7 +45,8 @@ def stream(request_id, parts, trailers):
         data = (head % (BASE, request_id)).encode()
         for part in parts:
             data += b"%x\\r\\n%s\\r\\n" % (len(part), part.encode())
-        connection.sendall(data + b"0\\r\\n" + "".join("%s: %s\\r\\n" % tuple(each) for each in trailers).encode() + b"\\r\\n")
+        lines = "".join("%s: %s\\r\\n" % tuple(each) for each in trailers)
+        connection.sendall(data + b"0\\r\\n" + lines.encode() + b"\\r\\n")
         answer = http.client.HTTPResponse(connection)
         answer.begin()
         return {{"status": answer.status, "headers": dict(answer.getheaders()), "body": answer.read().decode()}}

@@ -21,7 +21,8 @@ import httptools
 from lambdad.domain import quotas
 from lambdad.domain.errors import IllegalTransition, LambdadError
 from lambdad.domain.invocations import Outcome
-from lambdad.services.environment import Environment, ResponseChunks, Running, StaleRequest
+from lambdad.services.environment import Environment, StaleRequest
+from lambdad.services.running import ResponseChunks, Running
 
 PREFIX: Final = b"/2018-06-01/runtime/"
 _NEXT: Final = PREFIX + b"invocation/next"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -24,10 +24,9 @@ from lambdad.ports.clock import Clock
 from lambdad.ports.sandbox import Sandbox
 from lambdad.services.function_log import Entry, Text
 from lambdad.services.output import OutputRecords, Record
+from lambdad.services.running import ResponseChunks, Running
 
 READ_BYTES: Final = 64 * 1024
-HELD_BACK_BYTES: Final = 1024 * 1024
-"""So much of a streamed response may wait for its reader."""
 
 
 class StaleRequest(LambdadError):
@@ -65,97 +64,6 @@ class Usage:
     invocations: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class Running:
-    """An invocation inside an environment."""
-
-    invocation: Invocation
-    started: float
-    deadline_ms: int
-    finish: Callable[[Outcome], None]
-    answered: bool = False
-    timeout: asyncio.TimerHandle | None = None
-    stream: ResponseChunks | None = None
-    collected: ResponseChunks | None = None
-    first: bool = False
-    log: str = ""
-
-    def remember(self, text: str, *, on_new_line: bool = False) -> None:
-        """Keep the end of the log."""
-        if on_new_line and self.log and not self.log.endswith("\n"):
-            text = "\n" + text
-        self.log = (self.log + text)[-quotas.LOG_TAIL_BYTES :]
-
-    def log_tail(self) -> bytes:
-        """The last 4 KB, from the beginning of a character."""
-        return self.log.encode()[-quotas.LOG_TAIL_BYTES :].decode("utf-8", "ignore").encode()
-
-
-class ResponseChunks:
-    """The parts of a streamed response on their way from the runtime to the caller.
-
-    The runtime is held back while much is waiting, unless the whole is wanted at once (`join`). When nobody reads any
-    more, the parts are dropped: the function may finish. Beyond `limit` bytes they are dropped too, and `is_too_large`.
-    """
-
-    def __init__(self, limit: int = quotas.STREAMED_RESPONSE_BYTES) -> None:
-        self.content_type = "application/octet-stream"
-        self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.size = 0
-        self.limit = limit
-        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._waiting_bytes = 0
-        self._hold: Callable[[bool], None] | None = None
-        self._held = False
-        self._abandoned = False
-
-    def begin(self, content_type: str, hold: Callable[[bool], None]) -> None:
-        """`hold` stops and resumes what feeds the parts."""
-        self.content_type = content_type
-        self._hold = hold
-        if not self.begun.done():
-            self.begun.set_result(None)
-
-    @property
-    def is_too_large(self) -> bool:
-        return self.size > self.limit
-
-    def put(self, chunk: bytes) -> None:
-        self.size += len(chunk)
-        if self._abandoned or self.is_too_large:
-            return
-        self._queue.put_nowait(chunk)
-        self._waiting_bytes += len(chunk)
-        if self._waiting_bytes > HELD_BACK_BYTES:
-            self._set_held(True)
-
-    def end(self) -> None:
-        if not self.begun.done():
-            self.begun.set_result(None)
-        self._queue.put_nowait(None)
-
-    def join(self) -> bytes:
-        """All parts that have arrived, in one."""
-        parts = [self._queue.get_nowait() or b"" for _ in range(self._queue.qsize())]
-        return b"".join(parts)
-
-    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        try:
-            while (chunk := await self._queue.get()) is not None:
-                self._waiting_bytes -= len(chunk)
-                if self._waiting_bytes <= HELD_BACK_BYTES:
-                    self._set_held(False)
-                yield chunk
-        finally:
-            self._abandoned = True
-            self._set_held(False)
-
-    def _set_held(self, held: bool) -> None:
-        if held is not self._held and self._hold is not None:
-            self._held = held
-            self._hold(held)
-
-
 class Environment:
     """See the module. `on_idle` is called whenever the environment can take an invocation, `on_end` when it is gone."""
 
@@ -181,6 +89,7 @@ class Environment:
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._launch_failure: str | None = None
         self._sandbox: Sandbox | None = None
         self._output = OutputRecords()
         self._max_memory = 0
@@ -203,6 +112,10 @@ class Environment:
         self._loop.add_reader(sandbox.output_fd, self._readable)
         self._watcher = self._loop.create_task(self._watch(sandbox))
 
+    def launch_failed(self, detail: str) -> None:
+        """There is no sandbox: the initialization, or the invocation that includes it, ends with this."""
+        self._launch_failure = detail
+
     async def initialize(self) -> None:
         """Wait for the first `next`. Raises InitFailed after an error, an exit, or ten seconds.
 
@@ -210,6 +123,8 @@ class Environment:
         """
         deadline = self._loop.call_later(quotas.INIT_TIMEOUT_MS / 1000, self._init_timed_out)
         try:
+            if self._launch_failure is not None:
+                self._fail_init(invocations.invalid_entrypoint("", self._launch_failure).outcome())
             await asyncio.shield(self._ready)
         except InitFailed:
             await self.stop()
@@ -268,6 +183,9 @@ class Environment:
         if self.state is not State.STARTING:
             self._log_start(running)
             self._assign(running)
+        elif self._launch_failure is not None:
+            error = invocations.invalid_entrypoint(invocation.request_id, self._launch_failure)
+            self._fail_init(error.outcome(), error.message)
 
     def _assign(self, running: Running) -> None:
         """Send the event; a runtime that has lost its connection gets it when it asks again."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from lambdad.domain import credentials, environment_variables, invocations
+from lambdad.domain import credentials, environment_variables
 from lambdad.domain.environment_variables import Surroundings
 from lambdad.domain.errors import InvalidRuntimeException, ServiceException
 from lambdad.domain.functions import FunctionVersion
@@ -25,7 +25,8 @@ from lambdad.domain.lifecycle import State
 from lambdad.ports.clock import Clock
 from lambdad.ports.compute import ResponseStream
 from lambdad.ports.sandbox import SandboxDriver, SandboxFailed, SandboxSpec
-from lambdad.services.environment import Environment, InitFailed, LogSink, ResponseChunks, new_log_stream
+from lambdad.services.environment import Environment, InitFailed, LogSink, new_log_stream
+from lambdad.services.running import ResponseChunks
 
 _LEARNING_RATE: Final = 0.2
 _WINDOW_S: Final = 1.0
@@ -52,13 +53,17 @@ class CodeDirectories(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RuntimeCommand:
-    """How to start a version's runtime: the command, what it is called in logs, and where things are."""
+    """How to start a version's runtime: the command, what it is called in logs, and where things are.
+
+    `problem` says why the command cannot work, where that is known.
+    """
 
     arguments: tuple[str, ...]
     version: str
     version_arn: str
     runtime_dir: str
     path: str
+    problem: str = ""
 
 
 class RuntimeCommands(Protocol):
@@ -208,10 +213,7 @@ class LocalHost:
         if environment is None:
             # Initialize once more, now as a part of the invocation and within its timeout, as Lambda does.
             # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-init-errors
-            try:
-                environment = await self._launch(pool, self._log_stream(pool.version))
-            except SandboxFailed as failure:
-                return invocations.invalid_entrypoint(invocation.request_id, str(failure)).outcome()
+            environment = await self._launch(pool, self._log_stream(pool.version))
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._run(pool, environment, invocation, lambda outcome: _resolve(done, outcome), chunks)
         return await done
@@ -319,7 +321,7 @@ class LocalHost:
         except asyncio.CancelledError:
             pool.refuse(ServiceException("The service is shutting down."))
             raise
-        except (InitFailed, SandboxFailed):
+        except InitFailed:
             pool.offer(None)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the invocation that waits for it
             pool.refuse(error)
@@ -329,7 +331,10 @@ class LocalHost:
             pool.starting -= 1
 
     async def _launch(self, pool: VersionPool, log_stream: str) -> Environment:
-        """Start a sandbox with the runtime in it. Raises SandboxFailed, or a ServiceError."""
+        """Start a sandbox with the runtime in it. One that cannot be started fails as it initializes.
+
+        Raises ServiceError.
+        """
         parts, version = self._parts, pool.version
         code = await parts.code.directory_for(version.code_sha256)
         command = await parts.commands.command(version, code)
@@ -361,11 +366,11 @@ class LocalHost:
         variables = environment_variables.build(version, around)
         spec = SandboxSpec(command.arguments, variables, code, version.memory_mb, version.ephemeral_storage_mb)
         try:
-            sandbox = await parts.driver.launch(spec)
-        except SandboxFailed:
-            await environment.stop()
-            raise
-        environment.attach(sandbox)
+            if command.problem:
+                raise SandboxFailed(command.problem)
+            environment.attach(await parts.driver.launch(spec))
+        except SandboxFailed as failure:
+            environment.launch_failed(str(failure))
         return environment
 
     def _idle(self, pool: VersionPool, environment: Environment) -> None:
