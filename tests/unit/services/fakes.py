@@ -1,0 +1,119 @@
+"""The services' surroundings in memory: packages that need no disk, a host that runs nothing, runtimes by name."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lambdad.adapters.clock import FakeClock
+from lambdad.adapters.memory_blobs import MemoryBlobs
+from lambdad.adapters.memory_store import MemoryStore
+from lambdad.domain.arns import LATEST, FunctionKey, FunctionReference
+from lambdad.domain.functions import FunctionVersion
+from lambdad.domain.invocations import Invocation, Outcome
+from lambdad.domain.packages import PackageInfo
+from lambdad.domain.runtimes import Language
+from lambdad.ports.runtimes import InstalledRuntime
+from lambdad.services.aliases import AliasesService
+from lambdad.services.code import CodeService
+from lambdad.services.concurrency import ConcurrencyService
+from lambdad.services.functions import FunctionsService, default_logging
+from lambdad.services.invoke import InvokeService, Targets
+
+KEY = FunctionKey("000000000000", "us-east-1", "f")
+
+
+class FakeUnpacked:
+    async def directory_for(self, sha256_hex: str) -> Path:
+        return Path("/nowhere") / sha256_hex
+
+    async def forget(self, sha256_hex: str) -> None: ...
+
+
+class FakeRuntimes:
+    async def require(self, name: str) -> InstalledRuntime:
+        return InstalledRuntime(name, Language.PYTHON, (3, 11, 7), Path("/python3.11"), "fake")
+
+
+class FakeHost:
+    """Answers with the version that ran, when told to."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.retired: list[str] = []
+        self.waiting: list[asyncio.Future[None]] = []
+        self.holds = False
+
+    def begin(self, version: FunctionVersion, invocation: Invocation, finish: Callable[[Outcome], None]) -> bool:
+        return False
+
+    async def invoke(self, version: FunctionVersion, invocation: Invocation) -> Outcome:
+        self.ran.append(version.version)
+        if self.holds:
+            gate = asyncio.get_running_loop().create_future()
+            self.waiting.append(gate)
+            await gate
+        return Outcome(invocation.payload)
+
+    def retire(self, version: FunctionVersion) -> None:
+        self.retired.append(version.revision_id)
+
+
+class World:
+    """The services, put together as the application does."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.blobs = MemoryBlobs()
+        self.host = FakeHost()
+        clock = FakeClock()
+        self.targets = Targets(self.store)
+        self.concurrency = ConcurrencyService(self.store, self._changed)
+        self.code = CodeService(self.store, self.blobs, FakeUnpacked(), _inspect, _unused)
+        host: Any = self.host
+        runtimes: Any = FakeRuntimes()
+        self.functions = FunctionsService(self.store, self.code, host, runtimes, clock, self._changed)
+        self.aliases = AliasesService(self.store, self._changed)
+        self.invoke = InvokeService(self.targets, self.concurrency, host, clock)
+
+    def _changed(self, key: FunctionKey) -> None:
+        self.targets.forget(key)
+        self.concurrency.recount(key)
+
+    async def create(self, code: bytes = b"one", key: FunctionKey = KEY, **fields: Any) -> FunctionVersion:
+        return await self.functions.create(draft(key, **fields), code, {}, False)
+
+
+def draft(key: FunctionKey = KEY, **fields: Any) -> FunctionVersion:
+    return FunctionVersion(
+        key=key,
+        version=LATEST,
+        role="arn:aws:iam::000000000000:role/r",
+        runtime="python3.11",
+        handler="a.b",
+        code_sha256="",
+        code_size=0,
+        logging=default_logging(key.name),
+        revision_id="",
+        last_modified="",
+        **fields,
+    )
+
+
+def reference(qualifier: str | None = None, key: FunctionKey = KEY) -> FunctionReference:
+    return FunctionReference(key, qualifier)
+
+
+def _inspect(package: bytes) -> PackageInfo:
+    digest = hashlib.sha256(package).digest()
+    return PackageInfo(base64.b64encode(digest).decode(), len(package), len(package))
+
+
+def _unused(code_sha256: str) -> asyncio.Future[None]:
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done.set_result(None)
+    return done

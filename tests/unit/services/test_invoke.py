@@ -1,0 +1,77 @@
+"""Admission, aliases and what an invocation remembers, on the in-memory adapters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from lambdad.domain.errors import ResourceNotFoundException, TooManyRequestsException
+from lambdad.services.invoke import InvokeRequest
+from unit.services.fakes import World, reference
+from unit.services.test_functions import scenario
+
+
+def request(qualifier: str | None = None) -> InvokeRequest:
+    return InvokeRequest(reference(qualifier), "id", b"{}")
+
+
+@scenario
+async def test_an_unknown_function_is_not_found_and_not_remembered(world: World) -> None:
+    with pytest.raises(ResourceNotFoundException):
+        await world.invoke.invoke(request())
+    await world.create()
+    version, outcome = await world.invoke.invoke(request())
+    assert (version.version, outcome.payload) == ("$LATEST", b"{}")
+
+
+@scenario
+async def test_an_update_is_seen_by_the_next_invocation(world: World) -> None:
+    await world.create()
+    before, _ = await world.invoke.invoke(request())
+    updated = await world.functions.update_code(reference(), b"two")
+    after, _ = await world.invoke.invoke(request())
+    assert before.code_sha256 != after.code_sha256 == updated.code_sha256
+
+
+@scenario
+async def test_a_reservation_is_a_cap(world: World) -> None:
+    await world.create()
+    await world.concurrency.put(reference(), 2)
+    world.host.holds = True
+    running = [asyncio.ensure_future(world.invoke.invoke(request())) for _ in range(2)]
+    while len(world.host.waiting) < 2:
+        await asyncio.sleep(0)
+    with pytest.raises(TooManyRequestsException) as refused:
+        await world.invoke.invoke(request())
+    assert refused.value.fields["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    for gate in world.host.waiting:
+        gate.set_result(None)
+    await asyncio.gather(*running)
+    world.host.holds = False
+    await world.invoke.invoke(request())
+    assert world.concurrency.running() == 0
+
+
+@scenario
+async def test_zero_is_not_none(world: World) -> None:
+    await world.create()
+    await world.concurrency.put(reference(), 0)
+    with pytest.raises(TooManyRequestsException):
+        await world.invoke.invoke(request())
+    await world.concurrency.delete(reference())
+    await world.invoke.invoke(request())
+
+
+@scenario
+async def test_an_alias_splits_its_traffic(world: World) -> None:
+    await world.create()
+    await world.functions.publish(reference(), None, None, None)
+    await world.functions.update_code(reference(), b"two")
+    await world.functions.publish(reference(), None, None, None)
+    await world.aliases.create(reference(), "PROD", "1", "", {"2": 0.25})
+    for _ in range(4000):
+        await world.invoke.invoke(request("PROD"))
+    share = Counter(world.host.ran)["2"] / 4000
+    assert 0.2 < share < 0.3  # more than seven standard deviations on each side
