@@ -112,10 +112,16 @@ def test_a_compiled_program(functions, tmp_path):
     program = tmp_path / "bootstrap"
     subprocess.run(["gcc", "-O1", "-o", program, tmp_path / "runtime.c"], check=True, timeout=60)
     name = functions.custom(program.read_bytes(), Handler="none")
-    assert [functions.invoke(name, {"n": n}).payload for n in range(3)] == [
-        {"count": n + 1, "event": {"n": n}} for n in range(3)
-    ]
-    assert functions.tail(name, 1).log.count("event 4\n") == 1
+    # It may be asked again before it has asked for its next event: then there is another environment.
+    for n in range(20):
+        answer = functions.tail(name, {"n": n})
+        count = answer.payload["count"]
+        assert answer.payload == {"count": count, "event": {"n": n}}
+        assert answer.log.count(f"event {count}\n") == 1
+        if count > 2:
+            break
+    else:
+        pytest.fail("no environment was used again")
 
 
 def test_awslambdaric(functions):

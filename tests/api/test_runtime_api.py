@@ -14,8 +14,9 @@ import pytest
 
 MB = 1024 * 1024
 
-# An event says which calls to make before the answer and after it; the answer is what the calls were answered with.
-# `{id}` in a path is the id of the request; a body that is a number is so many bytes.
+# An event says which calls to make before the answer and after it. The answer is what the calls before it were answered
+# with; the others are told at a door. `{id}` in a path is the id of the request; a body that is a number is so many
+# bytes.
 OBEDIENT = f"""#!{sys.executable} -IS
 import http.client, json, os, socket
 
@@ -56,13 +57,13 @@ def body_of(body):
         return b'"' + b"x" * (body - 2) + b'"'
     return [part.encode() for part in body] if isinstance(body, list) else body
 
-def knock(door):
+def knock(door, said=""):
     host, port = door.rsplit(":", 1)
     with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(b"here\\n")
+        connection.sendall(said.encode() + b"\\n")
         connection.recv(1)
 
-client, after, asked_on = Client(), [], None
+client, asked_on = Client(), None
 while True:
     event = client.answer() if client is asked_on else client.call("GET", "invocation/next")
     asked_on = None
@@ -75,14 +76,15 @@ while True:
             for method, path, body, headers in calls
         ]
 
-    before = make(task.get("before", []))
+    before, after = make(task.get("before", [])), []
     if "stream" in task:
         after = [stream(request_id, task["stream"], task.get("trailers", []))]
     elif not task.get("answered"):
-        answer = json.dumps({{"event": event, "before": before, "after": after}})
+        answer = json.dumps({{"event": event, "before": before}})
         client.call("POST", "invocation/%s/response" % request_id, answer)
-        after = []
     after += make(task.get("after", []))
+    if "tell" in task:
+        knock(task["tell"], json.dumps(after))
     if "reconnect" in task:
         lost, client = client, Client()
         lost.connection.request("GET", BASE + "/invocation/next")
@@ -119,12 +121,25 @@ def before(functions, obedient):
 
 
 @pytest.fixture
-def after(functions, obedient):
-    """The same, after the invocation's answer and before the next request."""
+def told(door):
+    """What the Runtime API answered to the one call after the invocation's answer, and before the next request."""
+
+    def hear():
+        visitor = door.await_knock()
+        visitor.let_in()
+        (answer,) = json.loads(visitor.said)
+        return answer
+
+    return hear
+
+
+@pytest.fixture
+def after(functions, obedient, door, told):
+    """What the Runtime API answers to one call at that moment."""
 
     def make(*arguments):
-        assert functions.invoke(obedient, {"after": [call(*arguments)]}).error is None
-        return functions.invoke(obedient).payload["after"][0]
+        assert functions.invoke(obedient, {"after": [call(*arguments)], "tell": door.address}).error is None
+        return told()
 
     return make
 
@@ -161,13 +176,12 @@ def test_a_response_is_accepted_once(functions, obedient, after):
     assert refusal(answer) == (403, "InvalidStateTransition")
     task = {"before": [call("POST", "invocation/{id}/response", '"mine"')], "answered": True}
     assert functions.invoke(obedient, task).payload == "mine"
-    assert functions.invoke(obedient).payload["after"] == []
 
 
-def test_what_an_accepted_response_is_answered_with(functions, obedient):
-    task = {"answered": True, "after": [call("POST", "invocation/{id}/response", '"mine"')]}
-    assert functions.invoke(obedient, task).payload == "mine"
-    (answer,) = functions.invoke(obedient).payload["after"]
+def test_what_an_accepted_response_is_answered_with(functions, obedient, door, told):
+    calls = [call("POST", "invocation/{id}/response", '"mine"')]
+    assert functions.invoke(obedient, {"answered": True, "after": calls, "tell": door.address}).payload == "mine"
+    answer = told()
     assert (answer["status"], json.loads(answer["body"])) == (202, {"status": "OK"})
 
 
@@ -226,12 +240,11 @@ def test_an_init_error_after_the_initialization_is_refused(before, after):
     assert refusal(after("POST", "init/error", "{}")) == (403, "InvalidStateTransition")
 
 
-def test_a_response_that_is_too_large(functions, obedient):
-    task = {"answered": True, "after": [call("POST", "invocation/{id}/response", 7 * MB)]}
-    answer = functions.invoke(obedient, task)
+def test_a_response_that_is_too_large(functions, obedient, door, told):
+    calls = [call("POST", "invocation/{id}/response", 7 * MB)]
+    answer = functions.invoke(obedient, {"answered": True, "after": calls, "tell": door.address})
     assert (answer.error, answer.payload["errorType"]) == ("Unhandled", "Function.ResponseSizeTooLarge")
-    (told,) = functions.invoke(obedient).payload["after"]
-    assert refusal(told) == (413, "RequestEntityTooLarge")
+    assert refusal(told()) == (413, "RequestEntityTooLarge")
 
 
 @pytest.mark.parametrize(
@@ -266,16 +279,12 @@ def test_a_runtime_that_asks_again_has_one_event_at_a_time(functions, door, back
 # Streaming
 
 
-def test_a_streamed_response(functions, obedient, aws_lambda):
-    events = list(
-        aws_lambda.invoke_with_response_stream(
-            FunctionName=obedient, Payload=json.dumps({"stream": ["one ", "two"]}).encode()
-        )["EventStream"]
-    )
+def test_a_streamed_response(obedient, aws_lambda, door, told):
+    payload = json.dumps({"stream": ["one ", "two"], "tell": door.address}).encode()
+    events = list(aws_lambda.invoke_with_response_stream(FunctionName=obedient, Payload=payload)["EventStream"])
     assert b"".join(event["PayloadChunk"]["Payload"] for event in events[:-1]) == b"one two"
     assert events[-1] == {"InvokeComplete": {}}
-    (told,) = functions.invoke(obedient).payload["after"]
-    assert told["status"] == 202
+    assert told()["status"] == 202
 
 
 def test_trailers_tell_of_an_error_half_way(functions, obedient, aws_lambda):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from daemons import Daemon
 
-# Steps 1 and 2, word for word.
+# Steps 1 and 2, word for word, with the blank lines' blanks.
+# ruff: noqa: W293
 CODE = """\
 import json
 

@@ -1,7 +1,7 @@
 """Load and yardsticks for the benchmarks: wrk as the client, an aiohttp echo server as the unit of measure.
 
-Milliseconds depend on the machine and on the day; what is asserted are ratios to the echo server, taken in turns with it in
-the same run.
+Milliseconds depend on the machine and on the day; what is asserted are ratios to the echo server, taken in turns with
+it in the same run.
 """
 
 from __future__ import annotations
