@@ -20,7 +20,7 @@ from lambdad import __version__
 from lambdad.adapters.clock import SystemClock
 from lambdad.adapters.data_dir import DataDir
 from lambdad.adapters.file_blobs import FileBlobs
-from lambdad.adapters.process_sandbox import ProcessDriver
+from lambdad.adapters.process_sandbox import ProcessDriver, end_leftovers
 from lambdad.adapters.runtime_commands import LocalRuntimeCommands
 from lambdad.adapters.runtime_discovery import RuntimeDiscovery
 from lambdad.adapters.sqlite_logs import SqliteLogStore
@@ -70,6 +70,7 @@ class Daemon:
         self._logs = LogsService(self._log_store, clock)
         self._function_logs = FunctionLogs(self._logs)
         blobs = FileBlobs(directory / "blobs")
+        end_leftovers(directory / "unpacked")
         unpacked = UnpackedCode(directory / "unpacked", blobs)
         self.host = LocalHost(
             HostParts(

@@ -178,6 +178,19 @@ class ProcessDriver:
         self._launchers.shutdown(wait=False)
 
 
+def end_leftovers(task_roots: Path) -> None:
+    """Kill what functions with their code below a directory have left running when their daemon was killed.
+
+    The kernel ends a function's first process with its daemon, but not those that the function had started. Call it
+    before anything is launched, by the one daemon that the directory belongs to.
+    """
+    beginning = b"LAMBDA_TASK_ROOT=" + os.fsencode(task_roots) + b"/"
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it is another user's, or has ended
+            if any(variable.startswith(beginning) for variable in entry.read_bytes().split(b"\0")):
+                os.kill(int(entry.parent.name), signal.SIGKILL)
+
+
 def _die_with_parent() -> tuple[str, ...]:
     """A command in front (util-linux) that has the kernel kill the function when lambdad is killed."""
     setpriv = shutil.which("setpriv")

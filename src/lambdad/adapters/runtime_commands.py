@@ -10,12 +10,12 @@ import lambdad_runtime
 from lambdad.domain.functions import FunctionVersion, runtime_version_arn
 from lambdad.domain.runtimes import Language, Version
 from lambdad.ports.runtimes import InstalledRuntime, Runtimes
-from lambdad.ports.sandbox import SandboxFailed
 from lambdad.services.functions import runtime_version
 from lambdad.services.pool import RuntimeCommand
 
 SYSTEM_PATH: Final = "/usr/local/bin:/usr/bin:/bin:/opt/bin"
 BOOTSTRAPS: Final = Path(lambdad_runtime.__file__).parent
+_NO_BOOTSTRAP: Final = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"
 
 
 class LocalRuntimeCommands:
@@ -25,14 +25,17 @@ class LocalRuntimeCommands:
         self._runtimes = runtimes
 
     async def command(self, version: FunctionVersion, code: Path) -> RuntimeCommand | None:
-        """Raises SandboxFailed when a custom runtime's package has no bootstrap that can be run."""
         runtime = await self._runtimes.find(version.runtime)
         if runtime is None:
             return None
         name = runtime_version(runtime) or version.runtime
         arn = runtime_version_arn(version.key.region, name)
         if runtime.executable is None:
-            return RuntimeCommand((_bootstrap(code),), name, arn, str(code), SYSTEM_PATH)
+            bootstrap = code / "bootstrap"
+            can_run = bootstrap.is_file() and os.access(bootstrap, os.X_OK)
+            return RuntimeCommand(
+                (str(bootstrap),), name, arn, str(code), SYSTEM_PATH, "" if can_run else _NO_BOOTSTRAP
+            )
         folder = BOOTSTRAPS / str(runtime.language)
         path = f"{runtime.executable.parent}:{SYSTEM_PATH}"
         return RuntimeCommand(_arguments(runtime, folder, version), name, arn, str(folder), path)
@@ -60,10 +63,3 @@ def _node_flags(version: Version, memory_mb: int, node_options: str) -> list[str
     if (22,) <= version < (24,) and "--experimental-detect-module" not in node_options:
         flags.append("--no-experimental-detect-module")
     return flags
-
-
-def _bootstrap(code: Path) -> str:
-    bootstrap = code / "bootstrap"
-    if not os.access(bootstrap, os.X_OK) or not bootstrap.is_file():
-        raise SandboxFailed("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]")
-    return str(bootstrap)

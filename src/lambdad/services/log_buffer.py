@@ -53,8 +53,8 @@ class LogBuffer:
         if self._failing and self.pending_bytes >= PENDING_BYTES:
             self.discarded_events += len(events)
             return
-        fitting = storable_events(events)
-        size = sum([len(message) for _, message in fitting]) + EVENT_MEMORY_BYTES * len(fitting)
+        fitting, characters = storable_events(events)
+        size = characters + EVENT_MEMORY_BYTES * len(fitting)
         self._pending.append((EventBatch(key, stream, int(self._clock.time() * 1000), fitting), size))
         self.pending_bytes += size
         if self.pending_bytes >= FLUSH_BYTES:

@@ -3,6 +3,9 @@
 One pipe carries everything in order: plain text, cut at line ends, and framed records, kept whole. A frame is what the
 runtimes of AWS write to `_LAMBDA_TELEMETRY_LOG_FD`: a four-byte mark 0xa55a00xx, the length, the time in microseconds
 (all big endian) and the message. 0xa5 cannot begin a character in UTF-8, so text is not mistaken for a frame.
+
+Text has the time at which it was read, a frame the one that it names; where they would contradict the order in which
+both were written, the order rules, for logs are sorted by time.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ class OutputRecords:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._latest_ms = 0
 
     def feed(self, data: bytes, now_ms: int) -> list[Record]:
         """The records that `data` completes."""
@@ -38,21 +42,21 @@ class OutputRecords:
         while (mark := _MARK.search(buffer)) is not None:
             start = mark.start()
             if start:
-                records += _cut(buffer[:start], now_ms)
+                records += _cut(buffer[:start], self._time(_frame_ms(buffer, start), now_ms))
                 buffer = buffer[start:]
             if len(buffer) < _HEADER.size:
                 self._rest = buffer
                 return records
-            _, length, micros = _HEADER.unpack_from(buffer)
+            _, length, _ = _HEADER.unpack_from(buffer)
             if length > FRAME_BYTES:
-                records += _cut(buffer[: len(_MARK_BEGINS)], now_ms)
+                records += _cut(buffer[: len(_MARK_BEGINS)], self._time(0, now_ms))
                 buffer = buffer[len(_MARK_BEGINS) :]
                 continue
             end = _HEADER.size + length
             if len(buffer) < end:
                 self._rest = buffer
                 return records
-            records += _pieces(buffer[_HEADER.size : end], micros // 1000 or now_ms)
+            records += _pieces(buffer[_HEADER.size : end], self._time(_frame_ms(buffer, 0), now_ms))
             buffer = buffer[end:]
         return records + self._lines(buffer, now_ms)
 
@@ -70,9 +74,15 @@ class OutputRecords:
         rest, self._rest = self._rest, b""
         if _MARK.match(rest):
             rest = rest[_HEADER.size :]
-        return _cut(rest, now_ms)
+        return _cut(rest, self._time(0, now_ms))
+
+    def _time(self, named_ms: int, now_ms: int) -> int:
+        """The time of the next record: `named_ms` if it has one, not in the future and not before the last."""
+        self._latest_ms = max(self._latest_ms, min(named_ms or now_ms, now_ms))
+        return self._latest_ms
 
     def _lines(self, buffer: bytes, now_ms: int) -> list[Record]:
+        now_ms = self._time(0, now_ms)
         end = buffer.rfind(b"\n") + 1
         self._rest = buffer[end:]
         records = _cut(buffer[:end], now_ms)
@@ -81,6 +91,13 @@ class OutputRecords:
             records.append((now_ms, self._rest[:length].decode("utf-8", "replace")))
             self._rest = self._rest[length:]
         return records
+
+
+def _frame_ms(buffer: bytes, start: int) -> int:
+    """The time that the frame at `start` names; 0 when it names none, or its head is not there yet."""
+    if len(buffer) < start + _HEADER.size:
+        return 0
+    return int(_HEADER.unpack_from(buffer, start)[2]) // 1000
 
 
 def _cut(text: bytes, now_ms: int) -> list[Record]:

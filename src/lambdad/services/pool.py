@@ -128,7 +128,9 @@ class VersionPool:
         late = sum(1 for _ in itertools.takewhile(lambda place: now - place[0] >= patience_s, self._waiting))
         if now - self._last_served < patience_s:
             late = min(late, ready)
-        return max(0, min(enough - ready, waiting) - self.starting, late - self.starting)
+        # One that has answered, and has yet to ask for the next event, is as good as free.
+        soon = sum(environment.state is State.ANSWERED for environment in self.ready)
+        return max(0, min(enough - ready, waiting - soon) - self.starting, late - self.starting)
 
     @property
     def patience_s(self) -> float:

@@ -8,6 +8,7 @@ import pytest
 
 from lambdad.domain.arns import LATEST, FunctionKey
 from lambdad.domain.functions import FunctionVersion, LoggingConfig
+from lambdad.domain.lifecycle import State
 from lambdad.services.pool import VersionPool
 
 LEAST = 4
@@ -25,10 +26,14 @@ VERSION = FunctionVersion(
 )
 
 
+class FakeEnvironment:
+    state = State.INVOKING
+
+
 def pool_with(ready: int, start_s: float, service_s: float, now: float = 0.0) -> VersionPool:
     """A pool that has learned how long things take."""
     pool = VersionPool(VERSION, LEAST)
-    pool.ready = {object() for _ in range(ready)}  # type: ignore[misc]
+    pool.ready = {FakeEnvironment() for _ in range(ready)}  # type: ignore[misc]
     pool.started(start_s)
     pool.served(now, service_s)
     return pool
@@ -80,6 +85,18 @@ def test_there_are_as_many_as_the_processors_can_run():
         for _ in range(60):
             pool.wait(0.0)
         assert pool.missing(0.0) == LEAST - 1
+
+    run(check)
+
+
+def test_an_environment_that_is_about_to_ask_for_more_is_waited_for():
+    def check():
+        pool = pool_with(ready=1, start_s=0.02, service_s=0.0001)
+        pool.wait(0.0)
+        assert pool.missing(0.0) == 1
+        for environment in pool.ready:
+            environment.state = State.ANSWERED
+        assert pool.missing(0.0) == 0
 
     run(check)
 
