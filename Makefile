@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 # Interpreters that the tests want besides those of the machine, installed as a user would: `lambdad runtimes add`.
 TEST_RUNTIMES := $(CURDIR)/.lambdad/runtimes
 WANTED_RUNTIMES := python3.8 python3.9 python3.10 python3.11 python3.12 python3.13 \
-                   nodejs16.x nodejs18.x nodejs20.x nodejs22.x
+                   nodejs14.x nodejs16.x nodejs18.x nodejs20.x nodejs22.x nodejs24.x
 WORKERS ?= 2
 
 help:

@@ -64,7 +64,7 @@ class Daemon:
 
         clock = SystemClock()
         directory = data_dir.path
-        self.runtimes = discovery(settings, directory)
+        self.runtimes = RuntimeDiscovery.of(settings, directory)
         self._store = SqliteStore(directory / "lambdad.db")
         self._log_store = SqliteLogStore(directory)
         self._logs = LogsService(self._log_store, clock)
@@ -169,19 +169,6 @@ class Daemon:
             "invocations_running": self._concurrency.running(),
             "host": dict(self.host.status()),
         }
-
-
-def discovery(settings: Settings, directory: Path) -> RuntimeDiscovery:
-    """The runtimes of this machine, as the settings have them looked for."""
-    configured = [Path(place).expanduser() for place in settings.runtime_path.split(os.pathsep) if place]
-    runtimes_dir = Path(settings.runtimes_dir).expanduser().absolute() if settings.runtimes_dir else None
-    return RuntimeDiscovery(
-        directory,
-        runtimes_dir or directory / "runtimes",
-        os.environ,
-        configured,
-        allow_nearest=settings.allow_nearest_runtime,
-    )
 
 
 def raise_open_files_limit() -> None:

@@ -21,6 +21,7 @@ from lambdad.adapters.runtime_sdk import RuntimeSdks
 from lambdad.domain import runtimes
 from lambdad.domain.errors import InvalidParameterValueException
 from lambdad.domain.runtimes import Language, Runtime, Version
+from lambdad.domain.settings import Settings
 from lambdad.ports.runtimes import InstalledRuntime
 
 _RUN_TIMEOUT_S = 20
@@ -40,6 +41,11 @@ _QUESTIONS = {
 class _Interpreter:
     candidate: Candidate
     version: Version
+
+
+def runtimes_dir_of(settings: Settings, data_dir: Path) -> Path:
+    """Where `lambdad runtimes add` installs."""
+    return Path(settings.runtimes_dir).expanduser().absolute() if settings.runtimes_dir else data_dir / "runtimes"
 
 
 class RuntimeDiscovery:
@@ -67,6 +73,18 @@ class RuntimeDiscovery:
         self._found: dict[str, tuple[InstalledRuntime, os.stat_result]] = {}
         self._turns = asyncio.Semaphore(_RUN_AT_ONCE)
         self._looking: dict[str, asyncio.Lock] = {}
+
+    @classmethod
+    def of(cls, settings: Settings, data_dir: Path, notes_dir: Path | None = None) -> RuntimeDiscovery:
+        """As the settings have runtimes looked for; `notes_dir` is for those who may not write to the data directory."""
+        configured = [Path(place).expanduser() for place in settings.runtime_path.split(os.pathsep) if place]
+        return cls(
+            notes_dir or data_dir,
+            runtimes_dir_of(settings, data_dir),
+            os.environ,
+            configured,
+            allow_nearest=settings.allow_nearest_runtime,
+        )
 
     async def find(self, name: str) -> InstalledRuntime | None:
         """What runs functions of this identifier here; None when nothing does.

@@ -27,9 +27,9 @@ from lambdad.domain.settings import Settings
 @machine_options
 @click.option("--endpoint-url", metavar="URL", help=ENDPOINT_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(data_dir: str, runtime_path: str, endpoint_url: str | None, as_json: bool) -> None:
+def command(endpoint_url: str | None, as_json: bool, **places: str) -> None:
     """Say what this machine has for lambdad: runtimes, sandboxes, disk, limits, and whether a daemon answers."""
-    found = examine(machine_settings(data_dir, runtime_path), find_endpoint_url(endpoint_url, os.environ))
+    found = examine(machine_settings(**places), find_endpoint_url(endpoint_url, os.environ))
     if as_json:
         output.say_json(found)
         return

@@ -19,21 +19,20 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-RUNTIMES_DIR = "runtimes"
-
 
 def machine_options(function: F) -> F:
     """The options of `lambdad start` that say where runtimes are; their values are for `machine_settings`."""
-    for name in ("runtime_path", "data_dir"):
+    for name in ("runtime_path", "runtimes_dir", "data_dir"):
         text = f"{help_of(name)}  [env var: {_variable(name)}]"
         function = click.option("--" + name.replace("_", "-"), default="", help=text)(function)
     return function
 
 
-def machine_settings(data_dir: str = "", runtime_path: str = "") -> Settings:
+def machine_settings(data_dir: str = "", runtimes_dir: str = "", runtime_path: str = "") -> Settings:
     """The settings of this machine: what is given, else the environment's variables."""
     return Settings(
         data_dir=data_dir or os.environ.get(_variable("data_dir"), ""),
+        runtimes_dir=runtimes_dir or os.environ.get(_variable("runtimes_dir"), ""),
         runtime_path=runtime_path or os.environ.get(_variable("runtime_path"), ""),
     )
 
@@ -42,17 +41,11 @@ def _variable(name: str) -> str:
     return ENVIRONMENT_PREFIX + name.upper()
 
 
-def runtimes_dir_of(settings: Settings) -> Path:
-    """Where `lambdad runtimes add` installs."""
-    return data_dir_of(settings) / RUNTIMES_DIR
-
-
 def discovery(settings: Settings) -> RuntimeDiscovery:
     """The runtimes of this machine, looked for as the daemon does."""
     from lambdad.adapters.runtime_discovery import RuntimeDiscovery
 
-    configured = [Path(place).expanduser() for place in settings.runtime_path.split(os.pathsep) if place]
-    return RuntimeDiscovery(_notes_dir(settings), runtimes_dir_of(settings), os.environ, configured)
+    return RuntimeDiscovery.of(settings, data_dir_of(settings), _notes_dir(settings))
 
 
 def _notes_dir(settings: Settings) -> Path:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import datetime
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from lambdad.cli import output
 from lambdad.cli.failures import QuietGroup
-from lambdad.cli.machine import discovery, machine_options, machine_settings, runtimes_dir_of
+from lambdad.cli.machine import discovery, machine_options, machine_settings
 from lambdad.cli.output import Column
+from lambdad.cli.start import data_dir_of
 from lambdad.domain.runtimes import SUPPORTED, Language, Runtime, supported
+from lambdad.domain.settings import Settings
 
 if TYPE_CHECKING:
     from lambdad.ports.runtimes import InstalledRuntime
@@ -32,24 +35,24 @@ _COLUMNS: Final = (
 @machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
-def command(ctx: click.Context, data_dir: str, runtime_path: str, as_json: bool) -> None:
+def command(ctx: click.Context, /, as_json: bool, **places: str) -> None:
     """List the runtimes of this machine, or install more of them."""
-    ctx.obj = (data_dir, runtime_path)
+    ctx.obj = places
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_command, data_dir="", runtime_path="", as_json=as_json)
+        ctx.invoke(list_command, as_json=as_json)
 
 
 @command.command(name="list")
 @machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
-def list_command(given: tuple[str, str], data_dir: str, runtime_path: str, as_json: bool) -> None:
+def list_command(given: Mapping[str, str], /, as_json: bool, **places: str) -> None:
     """List every runtime that lambdad knows how to run, and what there is of it.
 
     Into a pipe: runtime, version, where it was found, whether its AWS SDK is there, program, and the date of its
     deprecation on AWS where that is past, separated by tabs.
     """
-    settings = machine_settings(data_dir or given[0], runtime_path or given[1])
+    settings = _settings(given, places)
     found = {each.name: each for each in asyncio.run(discovery(settings).all())}
     runtimes = [describe(runtime, found.get(runtime.name)) for runtime in SUPPORTED]
     if as_json:
@@ -65,18 +68,17 @@ def list_command(given: tuple[str, str], data_dir: str, runtime_path: str, as_js
 @machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document: what there is then of each.")
 @click.pass_obj
-def add_command(
-    given: tuple[str, str], names: tuple[str, ...], data_dir: str, runtime_path: str, as_json: bool
-) -> None:
+def add_command(given: Mapping[str, str], /, names: tuple[str, ...], as_json: bool, **places: str) -> None:
     """Install runtimes for lambdad alone, with the AWS SDK that functions expect in them.
 
     What the machine has already is used. Python comes by uv and Node.js by npm, which must be there.
     """
+    from lambdad.adapters.runtime_discovery import runtimes_dir_of
     from lambdad.adapters.runtime_install import RuntimeInstaller
 
     wanted = [supported(name) for name in names]
-    settings = machine_settings(data_dir or given[0], runtime_path or given[1])
-    runtimes_dir = runtimes_dir_of(settings)
+    settings = _settings(given, places)
+    runtimes_dir = runtimes_dir_of(settings, data_dir_of(settings))
     runtimes_dir.mkdir(parents=True, exist_ok=True)
     installer = RuntimeInstaller(runtimes_dir, discovery(settings), os.environ)
 
@@ -93,6 +95,11 @@ def add_command(
     for runtime in installed:
         program = f"{runtime.executable} ({runtime.version_text})" if runtime.executable else runtime.source
         output.say(f"{output.styled(runtime.name, fg='green')} is ready: {program}")
+
+
+def _settings(given: Mapping[str, str], places: Mapping[str, str]) -> Settings:
+    """The options of the subcommand, and those given before it."""
+    return machine_settings(**{**given, **{name: place for name, place in places.items() if place}})
 
 
 def describe(runtime: Runtime, found: InstalledRuntime | None) -> dict[str, Any]:
