@@ -1,8 +1,5 @@
 """The Node.js executables of this machine, and a way to start the bootstrap with one of them."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,46 +7,11 @@ from typing import Any
 
 import pytest
 
+from installed_runtimes import installed
+from lambdad.domain.runtimes import Language
 from unit.runtime_nodejs.runtime_session import RuntimeSession
 
-
-def candidate_nodes() -> Iterator[Path]:
-    """
-    What LAMBDAD_TEST_NODES names, parted by colons: executables, or directories where npm installed the package
-    "node", or directories of such directories. Unset: node on PATH.
-    """
-    named = os.environ.get("LAMBDAD_TEST_NODES")
-    if not named:
-        on_path = shutil.which("node")
-        if on_path:
-            yield Path(on_path)
-        return
-    installed = "node_modules/node/bin/node"
-    for place in filter(None, named.split(os.pathsep)):
-        if Path(place).is_dir():
-            yield from [*Path(place).glob(installed), *sorted(Path(place).glob(f"*/{installed}"))]
-        else:
-            yield Path(place)
-
-
-def find_nodes() -> dict[tuple[int, ...], str]:
-    """Executables by version, the first one of each major version."""
-    found: dict[tuple[int, ...], str] = {}
-    for candidate in candidate_nodes():
-        done = subprocess.run(
-            [str(candidate), "-p", "process.versions.node + ' ' + process.execPath"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        version, _, path = done.stdout.strip().partition(" ")
-        numbers = tuple(int(part) for part in version.split(".")[:2])
-        if not any(known[0] == numbers[0] for known in found):
-            found[numbers] = path
-    return dict(sorted(found.items()))
-
-
-NODES = find_nodes()
+NODES = {each.version[:2]: each.executable for each in installed(Language.NODEJS).values()}
 NO_NODE = pytest.param((0, 0), marks=pytest.mark.skip(reason="node is not installed"))
 VERSIONS: list[Any] = [*NODES] or [NO_NODE]
 
