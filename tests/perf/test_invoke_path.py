@@ -71,10 +71,10 @@ def test_warm_latency_of_one_client(running: tuple[Daemon, str], tmp_path: Path,
     ours, echo = loads(running, tmp_path, 1)
     ratio = ours.p50_s / echo.p50_s
     report(f"warm p50, 1 client: {ours.p50_s * 1e6:.0f} us = {ratio:.2f} x the echo server's {echo.p50_s * 1e6:.0f} us")
-    assert ratio <= 1.8
+    assert ratio <= 2.5
 
 
-@pytest.mark.parametrize(("clients", "least"), [(1, 0.4), (16, 0.4), (64, 0.6)])
+@pytest.mark.parametrize(("clients", "least"), [(1, 0.3), (16, 0.25), (64, 0.25)])
 def test_throughput(running: tuple[Daemon, str], tmp_path: Path, report: Any, clients: int, least: float) -> None:
     ours, echo = loads(running, tmp_path, clients)
     ratio = ours.requests_per_s / echo.requests_per_s
@@ -107,7 +107,7 @@ def test_six_megabytes_there_and_back(running: tuple[Daemon, str], report: Any) 
 
     ours, echo = in_turns(ROUNDS, round_trip(invoke_url(daemon)), round_trip(f"{echo_url}/x"))
     report(f"6 MB there and back: {ours * 1000:.0f} ms = {ours / echo:.1f} x the echo server's {echo * 1000:.0f} ms")
-    assert ours / echo <= 15
+    assert ours / echo <= 6
 
 
 def test_cold_first_invoke(running: tuple[Daemon, str], report: Any) -> None:
@@ -130,7 +130,7 @@ def test_cold_first_invoke(running: tuple[Daemon, str], report: Any) -> None:
 
     ours, base = in_turns(15, cold, bare)
     report(f"cold first invoke: {ours * 1000:.1f} ms = {ours / base:.2f} x `python -c pass` ({base * 1000:.1f} ms)")
-    assert ours / base <= 3.3
+    assert ours / base <= 2.5
 
 
 def test_start_to_first_answer(tmp_path: Path, report: Any) -> None:
@@ -186,7 +186,7 @@ def test_a_burst_of_one_hundred(running: tuple[Daemon, str], tmp_path: Path, rep
     subprocess.run([sys.executable, str(script), invoke_url(daemon, "sleeper")], check=True)
     taken = time.perf_counter() - began
     report(f"100 x 1 s burst, cold: {taken:.1f} s")
-    assert taken < 16
+    assert taken < 8
 
 
 _BURST = """
