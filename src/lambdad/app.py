@@ -12,7 +12,6 @@ import resource
 import signal
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import uvloop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lambdad.adapters import sqlite_log_units
+from lambdad.adapters import sqlite_log_events, sqlite_log_units
 from lambdad.adapters.memory_logs import MemoryLogStore
+from lambdad.adapters.sqlite_log_blocks import WINDOW_MS, Span, decoded
 from lambdad.adapters.sqlite_logs import SqliteLogStore
 from lambdad.adapters.sqlite_schema import NewerSchema
 from lambdad.domain.errors import ServiceError, ValidationException
@@ -413,6 +415,119 @@ def test_calls_at_the_same_time_lose_nothing(run: Run) -> None:
     run(test)
 
 
+Place = tuple[int, str, str]
+
+
+async def pages(read: Callable[[Position | None], Awaitable[tuple[list[Place], Position | None]]]) -> list[Place]:
+    """What the pages of a read have together."""
+    found, beyond = await read(None)
+    while beyond is not None:
+        more, beyond = await read(beyond)
+        found += more
+    return found
+
+
+async def read_through(store: LogStore, stream: str, wanted: EventRange) -> list[Place]:
+    async def read(beyond: Position | None) -> tuple[list[Place], Position | None]:
+        page = await store.read(KEY, stream, replace(wanted, beyond=beyond))
+        found = [(event.position.timestamp_ms, event.stream, event.message) for event in page]
+        if not page:
+            return [], None
+        return (found, page[-1].position) if wanted.forward else (found[::-1], page[0].position)
+
+    return await pages(read)
+
+
+async def scan_through(
+    store: LogStore, wanted: EventRange, streams: Sequence[str] | None, prefix: str, look: int
+) -> list[Place]:
+    async def read(beyond: Position | None) -> tuple[list[Place], Position | None]:
+        page = await store.scan(
+            KEY,
+            replace(wanted, beyond=beyond),
+            streams=streams,
+            prefix=prefix,
+            matches=lambda message: not message.endswith("7"),
+            look=look,
+        )
+        return [(event.position.timestamp_ms, event.stream, event.message) for event in page.events], page.reached
+
+    return await pages(read)
+
+
+def any_batches(choose: random.Random) -> list[EventBatch]:
+    """Batches whose times overlap, some of one millisecond, some out of order, some long."""
+    batches = []
+    for number in range(choose.randrange(1, 5)):
+        begin = choose.randrange(5 * WINDOW_MS)
+        reach = choose.choice([1, 5, 300, 3 * WINDOW_MS])
+        times = [begin + choose.randrange(reach) for _ in range(choose.choice([1, 3, 40, 1500]))]
+        if choose.random() < 0.7:
+            times.sort()
+        texts = [f"{choose.randrange(10**6)} {'é' * choose.randrange(3)} {index}" for index in range(len(times))]
+        batches.append(batch(f"{choose.choice('ab')}{choose.randrange(3)}", *zip(times, texts, strict=True)))
+        batches[-1] = replace(batches[-1], ingested_ms=number)
+    return batches
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_overlapping_batches_are_read_in_order_whatever_the_page(run: Run, seed: int) -> None:
+    """The events that were put, sorted by time and arrival, are what every way to read them gives."""
+
+    async def test(store: LogStore) -> None:
+        choose = random.Random(seed)
+        arrived: list[Place] = []
+        for _ in range(4):
+            batches = any_batches(choose)
+            await fill(store, *batches)
+            arrived += [(time, each.stream, text) for each in batches for time, text in each.events]
+        removed_before = choose.choice([0, choose.randrange(5 * WINDOW_MS)])
+        if removed_before:
+            await store.update_group(KEY, lambda group: replace(group, retention_days=1))
+            assert await store.expire(DAY_MS + removed_before, len(arrived)) == sum(
+                time < removed_before for time, _, _ in arrived
+            )
+        kept = sorted((place for place in arrived if place[0] >= removed_before), key=lambda place: place[0])
+        for _ in range(6):
+            start_ms = choose.choice([0, choose.randrange(5 * WINDOW_MS)])
+            end_ms = choose.choice([2**62, start_ms + choose.randrange(3 * WINDOW_MS)])
+            forward = choose.random() < 0.5
+            wanted = EventRange(start_ms, end_ms, None, forward, choose.choice([7, 900, 9000]), 2**20)
+            within = [place for place in kept if start_ms <= place[0] < end_ms]
+            if not forward:
+                within.reverse()
+            for stream in {stream for _, stream, _ in arrived}:
+                assert await read_through(store, stream, wanted) == [p for p in within if p[1] == stream]
+            matching = [place for place in within if not place[2].endswith("7")]
+            look = choose.choice([11, 800])
+            assert await scan_through(store, wanted, None, "", look) == matching
+            assert await scan_through(store, wanted, None, "a", look) == [p for p in matching if p[1][0] == "a"]
+            one = arrived[0][1]
+            assert await scan_through(store, wanted, [one], "", look) == [p for p in matching if p[1] == one]
+        group = await store.group(KEY)
+        assert group is not None
+        assert group.stored_bytes == sum(len(text.encode()) + 26 for _, _, text in kept)
+
+    run(test)
+
+
+@pytest.mark.parametrize("limit", [1, 7, 1000])
+def test_a_step_of_removal_ends_within_a_batch(run: Run, limit: int) -> None:
+    async def test(store: LogStore) -> None:
+        await fill(store, batch("s", *((time, f"{time}") for time in range(10))), batch("t", (20, "t")))
+        before = await store.read(KEY, "s", ALL)
+        await store.update_group(KEY, lambda group: replace(group, retention_days=1))
+        assert await store.expire(DAY_MS + 8, limit) == min(limit, 8)
+        after = await store.read(KEY, "s", ALL)
+        # Those that remain are what they were, with their ids.
+        assert after == before[min(limit, 8) :]
+        stream = await store.stream(KEY, "s")
+        assert stream is not None
+        assert stream.first_event_ms == after[0].position.timestamp_ms
+
+    run(test)
+
+
 # What only the store on disk does.
 
 
@@ -450,7 +565,8 @@ def test_an_append_is_committed_to_the_file_when_it_returns(tmp_path: Path) -> N
     async def test(store: SqliteLogStore) -> None:
         await fill(store, batch("s", (1, "one")))
         with sqlite3.connect(tmp_path / "logs.db") as reader:
-            assert reader.execute("SELECT message FROM log_events").fetchall() == [("one",)]
+            ((content,),) = reader.execute("SELECT content FROM log_blocks").fetchall()
+            assert decoded(content) == ([1], ["one"])
             assert reader.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert store._writer.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
@@ -473,7 +589,7 @@ def test_disk_space_is_given_back(tmp_path: Path) -> None:
         while await store.expire(0, 1000):
             pass
         pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
-        assert store._writer.execute("SELECT count(*) FROM log_events").fetchone() == (0,)
+        assert store._writer.execute("SELECT count(*) FROM log_blocks").fetchone() == (0,)
         assert store._writer.execute("SELECT count(*) FROM deleted_log_streams").fetchone() == (0,)
         assert pages < 100
 
@@ -499,20 +615,28 @@ def test_a_database_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("forward", [True, False])
 def test_pages_are_found_by_an_index_and_never_sorted(tmp_path: Path, column: str, forward: bool) -> None:
     async def test(store: SqliteLogStore) -> None:
-        plans: list[str] = []
         connection = sqlite3.connect(tmp_path / "logs.db")
         try:
             statements: list[str] = []
             connection.set_trace_callback(statements.append)
             events = replace(ALL, beyond=Position(5, 5), forward=forward)
-            list(sqlite_log_units._rows(connection, column, 1, events))
+            list(sqlite_log_events._blocks(connection, column, 1, Span.of(events)))
             connection.set_trace_callback(None)
             plans = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statements[0]}")]
         finally:
             connection.close()
-        index = "log_events_by_stream" if column == "stream_id" else "PRIMARY KEY"
-        assert index in plans[0]
-        assert "timestamp_ms>? AND timestamp_ms<?" in plans[0]
+        edge = "first" if forward else "last"
+        assert f"log_blocks_of_{column.removesuffix('_id')}_by_{edge}" in plans[0]
+        assert f"{edge}_ms>? AND {edge}_ms<?" in plans[0]
         assert not any("TEMP B-TREE" in plan for plan in plans)
+
+    sqlite_test(tmp_path, test)
+
+
+def test_what_arrives_together_is_one_row_for_each_stream(tmp_path: Path) -> None:
+    async def test(store: SqliteLogStore) -> None:
+        printed = [(WINDOW_MS + number, f"line {number}") for number in range(100)]
+        await fill(store, *(batch(f"s{number}", *printed) for number in range(5)))
+        assert store._writer.execute("SELECT events, first_ms FROM log_blocks").fetchall() == [(100, WINDOW_MS)] * 5
 
     sqlite_test(tmp_path, test)

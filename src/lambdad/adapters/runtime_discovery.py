@@ -76,7 +76,7 @@ class RuntimeDiscovery:
 
     @classmethod
     def of(cls, settings: Settings, data_dir: Path, notes_dir: Path | None = None) -> RuntimeDiscovery:
-        """As the settings have runtimes looked for; `notes_dir` is for those who may not write to the data directory."""
+        """As the settings have it; `notes_dir` is for those who may not write to the data directory."""
         configured = [Path(place).expanduser() for place in settings.runtime_path.split(os.pathsep) if place]
         return cls(
             notes_dir or data_dir,

@@ -1,7 +1,7 @@
 """Logs in a SQLite database of their own, `logs.db`.
 
 One thread writes, with a commit to disk for every call, and two threads read from snapshots of the write-ahead log; the
-event loop waits for neither. What they do is in `sqlite_log_units`.
+event loop waits for neither. What they do is in `sqlite_log_units` and `sqlite_log_events`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
+from lambdad.adapters import sqlite_log_events
 from lambdad.adapters import sqlite_log_units as units
+from lambdad.adapters.sqlite_log_blocks import LogConnection
 from lambdad.adapters.sqlite_schema import migrate
 from lambdad.domain.logs import EventBatch, GroupKey, LogEvent, LogGroup, LogStream, ServiceUnavailableException
 from lambdad.ports.logs import EventRange, Scan
@@ -51,8 +53,10 @@ class SqliteLogStore:
                 raise StoreUnavailable(f"cannot open the database {self._path}: {error}") from error
             raise
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
+    def _connect(self) -> LogConnection:
+        connection = sqlite3.connect(
+            self._path, timeout=30, isolation_level=None, check_same_thread=False, factory=LogConnection
+        )
         self._opened.append(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_size_limit = 67108864")
@@ -88,14 +92,12 @@ class SqliteLogStore:
 
         return await asyncio.get_running_loop().run_in_executor(self._writer_thread, unit)
 
-    async def _read(
-        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def _read(self, work: Callable[Concatenate[LogConnection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a unit of work in a reader's thread, on one snapshot."""
 
         def unit() -> T:
             try:
-                connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+                connection: LogConnection | None = getattr(self._local, "connection", None)
                 if connection is None:
                     connection = self._local.connection = self._connect()
                 connection.execute("BEGIN")
@@ -146,10 +148,10 @@ class SqliteLogStore:
         await self._write(units.delete_stream, key, name, check)
 
     async def append(self, batches: Sequence[EventBatch], *, create: bool) -> None:
-        await self._write(units.append, batches, create)
+        await self._write(sqlite_log_events.append, batches, create)
 
     async def read(self, key: GroupKey, stream: str, events: EventRange) -> Sequence[LogEvent]:
-        return await self._read(units.read_stream, key, stream, events)
+        return await self._read(sqlite_log_events.read_stream, key, stream, events)
 
     async def scan(
         self,
@@ -161,10 +163,10 @@ class SqliteLogStore:
         matches: Callable[[str], bool],
         look: int,
     ) -> Scan:
-        return await self._read(units.scan, key, events, streams, prefix, matches, look)
+        return await self._read(sqlite_log_events.scan, key, events, streams, prefix, matches, look)
 
     async def expire(self, now_ms: int, limit: int) -> int:
-        removed = await self._write(units.expire, now_ms, limit)
+        removed = await self._write(sqlite_log_events.expire, now_ms, limit)
         await asyncio.get_running_loop().run_in_executor(self._writer_thread, self._give_space_back)
         return removed
 

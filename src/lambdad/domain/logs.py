@@ -218,17 +218,24 @@ def stored_text(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def storable_events(events: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
-    """Events as they can be stored: texts in UTF-8, none empty, and those above the quota cut into several."""
-    if all(message.isascii() and 0 < len(message) <= _EVENT_CHARACTERS for _, message in events):
-        return tuple(events)
+def storable_events(events: Sequence[tuple[int, str]]) -> tuple[Sequence[tuple[int, str]], int]:
+    """Events as they can be stored: texts in UTF-8, none empty, and those above the quota cut into several.
+
+    Beside them is how many characters they have.
+    """
+    # All texts are looked at as one, which costs next to nothing: as a rule they are fit as they are.
+    messages = [message for _, message in events]
+    joined = "".join(messages)
+    # A character takes at most four bytes.
+    most = _EVENT_CHARACTERS if joined.isascii() else _EVENT_CHARACTERS // 4
+    if (len(joined) <= most or max(map(len, messages)) <= most) and all(messages) and stored_text(joined) == joined:
+        return tuple(events), len(joined)
     fitting = []
     for timestamp_ms, message in events:
         text = stored_text(message)
-        # A character takes at most four bytes.
         most = _EVENT_CHARACTERS if text.isascii() else _EVENT_CHARACTERS // 4
         fitting += [(timestamp_ms, text[at : at + most]) for at in range(0, len(text), most)]
-    return fitting
+    return fitting, sum(len(message) for _, message in fitting)
 
 
 def parse_group(identifier: str, account_id: str, region: str) -> GroupKey:

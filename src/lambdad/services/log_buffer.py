@@ -25,6 +25,9 @@ PENDING_BYTES: Final = 16 * 1024 * 1024
 EVENT_MEMORY_BYTES: Final = 150
 """What an event takes in memory beside its text."""
 
+Place = tuple[GroupKey, str]
+"""A stream of a group."""
+
 
 class LogBuffer:
     """Takes events without waiting and writes them in the background, all within half a second.
@@ -36,7 +39,8 @@ class LogBuffer:
     def __init__(self, store: LogStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._pending: deque[tuple[EventBatch, int]] = deque()
+        self._pending: deque[tuple[Place, int, Sequence[tuple[int, str]], int]] = deque()
+        """Where events belong, when they were ingested, the events, and what they take in memory."""
         self._writing = asyncio.Lock()
         self._hurry = asyncio.Event()
         self._room = asyncio.Event()
@@ -55,7 +59,7 @@ class LogBuffer:
             return
         fitting, characters = storable_events(events)
         size = characters + EVENT_MEMORY_BYTES * len(fitting)
-        self._pending.append((EventBatch(key, stream, int(self._clock.time() * 1000), fitting), size))
+        self._pending.append(((key, stream), int(self._clock.time() * 1000), fitting, size))
         self.pending_bytes += size
         if self.pending_bytes >= FLUSH_BYTES:
             self._hurry.set()
@@ -140,13 +144,17 @@ class LogBuffer:
 
     def _next(self, most: int) -> tuple[int, int, list[EventBatch]]:
         """The oldest pending events, enough for one transaction, those of a stream together; they stay pending."""
-        merged: dict[tuple[GroupKey, str], tuple[int, list[tuple[int, str]]]] = {}
+        merged: dict[Place, tuple[int, list[tuple[int, str]]]] = {}
         count = size = 0
-        for batch, batch_size in itertools.islice(self._pending, most):
+        for place, ingested_ms, events, batch_size in itertools.islice(self._pending, most):
             if count and size + batch_size > TRANSACTION_BYTES:
                 break
             count += 1
             size += batch_size
-            merged.setdefault((batch.group, batch.stream), (batch.ingested_ms, []))[1].extend(batch.events)
-        batches = [EventBatch(key, stream, ingested, events) for (key, stream), (ingested, events) in merged.items()]
+            known = merged.get(place)
+            if known is None:
+                merged[place] = ingested_ms, list(events)
+            else:
+                known[1].extend(events)
+        batches = [EventBatch(*place, ingested_ms, events) for place, (ingested_ms, events) in merged.items()]
         return count, size, batches

@@ -28,6 +28,7 @@ class Store(MemoryLogStore):
     def __init__(self) -> None:
         super().__init__()
         self.appends: list[int] = []
+        self.batches: list[tuple[str, list[str]]] = []
         self.broken = False
         self.gate = asyncio.Event()
         self.gate.set()
@@ -37,6 +38,7 @@ class Store(MemoryLogStore):
         if self.broken:
             raise ServiceUnavailableException("The service cannot complete the request: disk full")
         self.appends.append(sum(len(batch.events) for batch in batches))
+        self.batches += [(batch.stream, [message for _, message in batch.events]) for batch in batches]
         await super().append(batches, create=create)
 
 
@@ -230,6 +232,29 @@ def test_lines_are_made_fit_to_be_stored() -> None:
         assert stored[0] == "half ? pair"
         assert "".join(stored[1:]) == "x" * (EVENT_BYTES + 10) + "é" * EVENT_BYTES
         assert all(0 < len(text.encode()) + 26 <= EVENT_BYTES for text in stored)
+
+    run(test)
+
+
+@pytest.mark.parametrize("line", ["x" * 600_000, "é" * 200_000, "漢 fits\n"])
+def test_lines_that_fit_are_stored_as_they_are_however_many_come_together(line: str) -> None:
+    async def test(world: World) -> None:
+        world.append(*[line] * 4)
+        assert world.logs.pending_bytes == 4 * (len(line) + log_buffer.EVENT_MEMORY_BYTES)
+        await world.logs.log_group(KEY)
+        assert await world.stored() == [line] * 4
+        assert world.logs.pending_bytes == 0
+
+    run(test)
+
+
+def test_what_a_stream_has_at_a_flush_is_handed_over_as_one_batch() -> None:
+    async def test(world: World) -> None:
+        for number in range(3):
+            world.append(f"a{number}", stream="a")
+            world.append(f"b{number}", stream="b")
+        await world.logs.log_group(KEY)
+        assert world.store.batches == [("a", ["a0", "a1", "a2"]), ("b", ["b0", "b1", "b2"])]
 
     run(test)
 

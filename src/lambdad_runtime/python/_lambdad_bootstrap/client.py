@@ -157,6 +157,7 @@ class RuntimeClient:
         self._received = self._received[size:]
         if len(taken) == size:
             return taken
+        self._fills += 1
         whole = bytearray(size)
         whole[: len(taken)] = taken
         rest = memoryview(whole)[len(taken) :]
