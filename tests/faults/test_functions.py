@@ -24,14 +24,19 @@ QUICK_S = 0.25
 """An invocation of a warm function takes less, whatever others do; on an idle machine it takes a hundredth."""
 
 
+@pytest.fixture(scope="session")
+def bystander(shared_daemon: Daemon) -> str:
+    """A function that has nothing to do with the others."""
+    create_python(shared_daemon.client("lambda"), "bystander", "def handler(event, context):\n    return event\n")
+    return "bystander"
+
+
 @pytest.fixture(autouse=True)
-def others(shared_daemon: Daemon) -> Iterator[None]:
+def others(shared_daemon: Daemon, bystander: str) -> Iterator[None]:
     """After each test another function still answers, and the daemon has reported nothing."""
     yield
     client = shared_daemon.client("lambda")
-    if not any(f["FunctionName"] == "bystander" for f in client.list_functions(MaxItems=50)["Functions"]):
-        create_python(client, "bystander", "def handler(event, context):\n    return event\n")
-    assert client.invoke(FunctionName="bystander", Payload=b"1")["Payload"].read() == b"1"
+    assert client.invoke(FunctionName=bystander, Payload=b"1")["Payload"].read() == b"1"
     assert_calm(shared_daemon)
 
 
@@ -308,11 +313,10 @@ def test_the_tail_of_the_log_is_the_last_four_kilobytes_of_garbage_too(function)
     [
         ("{1, 2}", "Runtime.MarshalError"),
         ("object()", "Runtime.MarshalError"),
-        ("b'\\xff'", "Runtime.MarshalError"),
         ("(lambda a: (a.append(a), a)[1])([])", "Runtime.MarshalError"),
         ("__import__('functools').reduce(lambda inner, _: [inner], range(100_000), [])", "Runtime.MarshalError"),
     ],
-    ids=["set", "object", "bytes that are no text", "holds itself", "100,000 levels deep"],
+    ids=["set", "object", "holds itself", "100,000 levels deep"],
 )
 def test_an_answer_that_json_cannot_hold(value, error_type, function):
     invoke = function(f"return {value}")
