@@ -28,6 +28,7 @@ from lambdad.adapters.sqlite_store import SqliteStore
 from lambdad.adapters.unpacked_code import UnpackedCode
 from lambdad.adapters.zip_packages import inspect
 from lambdad.domain.arns import FunctionKey
+from lambdad.domain.logs import ServiceUnavailableException
 from lambdad.domain.settings import Settings
 from lambdad.ingress.gateway import Gateway
 from lambdad.ingress.http import HttpServer
@@ -129,7 +130,10 @@ class Daemon:
             task.cancel()
         await self.host.drain(0.0)
         await self._code.settle()
-        await self._logs.close()
+        try:
+            await self._logs.close()
+        except ServiceUnavailableException as error:
+            logger.error("The last logs cannot be written: %s", error.message)
         await self._log_store.close()
         await self._store.close()
         self._data_dir.release()
@@ -140,7 +144,10 @@ class Daemon:
 
     async def _expire_logs(self) -> None:
         while True:
-            await self._logs.expire()
+            try:
+                await self._logs.expire()
+            except ServiceUnavailableException as error:
+                logger.error("Logs that have expired cannot be removed: %s", error.message)
             await asyncio.sleep(EXPIRE_LOGS_S)
 
     async def _health(self) -> Mapping[str, Any]:

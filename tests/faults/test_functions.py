@@ -268,6 +268,7 @@ GARBAGE = {
     "a frame cut short": "b'\\xa5\\x5a\\x00\\x03\\x00\\x00\\x10\\x00' + bytes(8) + b'only this'",
     "a frame of 4 GB": "b'\\xa5\\x5a\\x00\\x03\\xff\\xff\\xff\\xff' + bytes(8) + b'only this'",
     "a frame of 16 MB": "b'\\xa5\\x5a\\x00\\x03\\x00\\xff\\xff\\xff' + bytes(8) + b'only this'",
+    "what seems to begin frames": "b'\\xa5\\x5a\\x00\\xff' * 50_000",
     "an empty frame": "b'\\xa5\\x5a\\x00\\x03' + bytes(12)",
     "a frame from the end of time": "b'\\xa5\\x5a\\x00\\x03\\x00\\x00\\x00\\x01' + b'\\xff' * 8 + b'x'",
     "NULs": "bytes(10_000)",
@@ -313,10 +314,11 @@ def test_the_tail_of_the_log_is_the_last_four_kilobytes_of_garbage_too(function)
     [
         ("{1, 2}", "Runtime.MarshalError"),
         ("object()", "Runtime.MarshalError"),
+        ("[b'\\xff']", "Runtime.MarshalError"),
         ("(lambda a: (a.append(a), a)[1])([])", "Runtime.MarshalError"),
         ("__import__('functools').reduce(lambda inner, _: [inner], range(100_000), [])", "Runtime.MarshalError"),
     ],
-    ids=["set", "object", "holds itself", "100,000 levels deep"],
+    ids=["set", "object", "bytes that are no text", "holds itself", "100,000 levels deep"],
 )
 def test_an_answer_that_json_cannot_hold(value, error_type, function):
     invoke = function(f"return {value}")

@@ -1,0 +1,200 @@
+"""A data directory on a disk that is full: what must be written is refused, everything else goes on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from daemons import Daemon, DaemonDied, create_python, zip_of
+from faults.calm import assert_calm
+from faults.processes import eventually
+
+DISK_MB = 24
+ECHO = "def handler(event, context):\n    return event\n"
+EXPECTED = (
+    r"the store cannot be used",
+    r"Logs cannot be written",
+    r"[Nn]o space left on device",
+    r"database or disk is full",
+    r"disk I/O error",
+)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MB."""
+    if shutil.which("mount") is None or os.geteuid() != 0:
+        pytest.skip("mounting a small tmpfs needs root and the mount command")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "lambdad-test", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"a tmpfs cannot be mounted here: {mounted.stderr.decode()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def daemon(disk: Path) -> Iterator[Daemon]:
+    own = Daemon(disk / "data", ("--drain-timeout", "1"))
+    yield own.start()
+    own.stop()
+
+
+def fill(disk: Path) -> Path:
+    """Leave no byte free."""
+    filler = disk / "filler"
+    with filler.open("ab", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+    return filler
+
+
+def package(number: int) -> bytes:
+    return zip_of({"app.py": ECHO, "filler.bin": random.Random(number).randbytes(300_000)})
+
+
+WRITES = {
+    "create_function": lambda api: create_python(api, "another", ECHO, Code={"ZipFile": package(99)}),
+    "update_function_code": lambda api: api.update_function_code(FunctionName="kept", ZipFile=package(98)),
+}
+
+
+def refused(write: Any, api: Any) -> ClientError:
+    with pytest.raises(ClientError) as raised:
+        write(api)
+    return raised.value
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_what_cannot_be_written_is_refused_and_what_need_not_be_goes_on(name, daemon, disk):
+    api = daemon.client("lambda")
+    created = create_python(api, "kept", ECHO)
+    assert api.invoke(FunctionName="kept", Payload=b"1")["Payload"].read() == b"1"
+    filler = fill(disk)
+
+    for _ in range(3):
+        error = refused(WRITES[name], api).response
+        assert error["ResponseMetadata"]["HTTPStatusCode"] in range(500, 600)
+        assert error["Error"]["Code"] in ("ServiceException", "ServiceUnavailableException")
+        assert "Traceback" not in error["Error"]["Message"]
+        assert api.invoke(FunctionName="kept", Payload=b"2")["Payload"].read() == b"2"
+        assert api.get_function_configuration(FunctionName="kept")["CodeSha256"] == created["CodeSha256"]
+        assert [f["FunctionName"] for f in api.list_functions()["Functions"]] == ["kept"]
+
+    filler.unlink()
+    assert eventually(lambda: not_refused(WRITES[name], api))
+    assert api.invoke(FunctionName="kept", Payload=b"3")["Payload"].read() == b"3"
+    assert_calm(daemon, *EXPECTED)
+
+
+def not_refused(write: Any, api: Any) -> bool:
+    try:
+        write(api)
+    except ClientError:
+        return False
+    return True
+
+
+def test_nothing_acknowledged_is_lost_when_the_disk_fills_up_and_the_daemon_is_killed(daemon, disk):
+    api = daemon.client("lambda")
+    acknowledged: dict[str, str] = {}
+    for number in range(200):
+        try:
+            created = create_python(api, f"fn-{number}", ECHO, Code={"ZipFile": package(number)})
+        except ClientError as error:
+            assert error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500
+            break
+        acknowledged[created["FunctionName"]] = created["CodeSha256"]
+    else:
+        pytest.fail("the disk never filled up")
+    assert len(acknowledged) > 10
+    fill(disk)
+    daemon.kill()
+    (disk / "filler").unlink()
+    daemon.start()
+    api = daemon.client("lambda")
+    pages = api.get_paginator("list_functions").paginate()
+    assert {f["FunctionName"]: f["CodeSha256"] for page in pages for f in page["Functions"]} == acknowledged
+    # What was half written for the function that was refused takes no room any more.
+    assert eventually(lambda: len(list((disk / "data" / "blobs").glob("[0-9a-f][0-9a-f]/*"))) == len(acknowledged))
+    api.delete_function(FunctionName="fn-0")
+    assert eventually(lambda: not_refused(WRITES["create_function"], api))
+    assert_calm(daemon, *EXPECTED)
+
+
+def test_logs_wait_for_room_and_are_not_lost(daemon, disk):
+    api, logs = daemon.client("lambda"), daemon.client("logs")
+    create_python(api, "printer", "def handler(event, context):\n    print('printed', event)\n")
+    api.invoke(FunctionName="printer", Payload=b"0")
+    assert printed(logs) == ["printed 0\n"]
+    filler = fill(disk)
+    for number in range(1, 20):
+        api.invoke(FunctionName="printer", Payload=b"%d" % number)
+    filler.unlink()
+    assert eventually(lambda: printed(logs) == [f"printed {number}\n" for number in range(20)])
+    assert_calm(daemon, *EXPECTED)
+
+
+def printed(logs: Any) -> list[str]:
+    try:
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName="/aws/lambda/printer")
+        messages = [event["message"] for page in pages for event in page["events"]]
+    except ClientError:
+        return []
+    return [message for message in messages if message.startswith("printed")]
+
+
+def test_a_function_that_prints_much_is_not_stopped_by_a_full_disk(daemon, disk):
+    api = daemon.client("lambda")
+    source = "def handler(event, context):\n    for _ in range(40_000):\n        print('x' * 1000)\n    return 'done'\n"
+    create_python(api, "printer", source, Timeout=60)
+    fill(disk)
+    assert api.invoke(FunctionName="printer")["Payload"].read() == b'"done"'
+    assert_calm(daemon, *EXPECTED)
+
+
+def test_a_full_disk_does_not_keep_the_daemon_from_stopping(disk):
+    daemon = Daemon(disk / "data", ("--drain-timeout", "1")).start()
+    api = daemon.client("lambda")
+    create_python(api, "kept", ECHO)
+    fill(disk)
+    api.invoke(FunctionName="kept", Payload=b"1")
+    assert daemon.stop() == 0
+    assert "Traceback" not in daemon.stderr()
+    (disk / "filler").unlink()
+    with daemon:
+        assert daemon.client("lambda").invoke(FunctionName="kept", Payload=b"2")["Payload"].read() == b"2"
+
+
+def test_a_daemon_says_in_one_line_that_it_cannot_start_on_a_full_disk(disk):
+    with Daemon(disk / "data"):
+        pass
+    fill(disk)
+    stderr_before = len(Daemon(disk / "data").stderr())
+    daemon = Daemon(disk / "data")
+    try:
+        daemon.start()
+    except DaemonDied:
+        assert daemon.process is not None
+        assert daemon.process.returncode != 0
+        assert "Traceback" not in daemon.stderr()[stderr_before:]
+    else:  # it needs no room to read what is there
+        assert daemon.client("lambda").list_functions()["Functions"] == []
+        assert daemon.stop() == 0
