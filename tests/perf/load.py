@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from urllib.request import urlopen
 
 import pytest
 
@@ -88,12 +87,3 @@ def await_true(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"
         time.sleep(0.001)
-
-
-def answers(url: str) -> bool:
-    """Whether something answers there."""
-    try:
-        with urlopen(url, timeout=1):
-            return True
-    except OSError:
-        return False
