@@ -18,7 +18,7 @@ from lambdad.domain import quotas
 from lambdad.domain.errors import CodeStorageExceededException, RequestEntityTooLargeException
 from lambdad.domain.packages import PackageInfo
 from lambdad.ports.blobs import Blobs
-from lambdad.ports.store import Store, Tables
+from lambdad.ports.store import Store, StoreUnavailable, Tables
 
 
 class UnpackedPackages(Protocol):
@@ -54,15 +54,18 @@ class CodeService:
     async def hold(self, package: bytes) -> AsyncIterator[PackageInfo]:
         """Check a package and keep it, unpacked and durable, for the time of the block.
 
-        Raises as `inspect` does.
+        Raises as `inspect` does, and StoreUnavailable when the disk is full or failing.
         """
         info = await self.inspect(package)
         digest = info.sha256_hex
         async with self._turn(digest):
             self._held[digest] += 1
         try:
-            await self._blobs.put(digest, package)
-            await self._unpacked.directory_for(digest)
+            try:
+                await self._blobs.put(digest, package)
+                await self._unpacked.directory_for(digest)
+            except OSError as error:
+                raise StoreUnavailable(f"the package cannot be kept: {error}") from error
             yield info
         finally:
             self._held[digest] -= 1

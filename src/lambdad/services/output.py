@@ -39,26 +39,23 @@ class OutputRecords:
         if _MARK_BEGINS[:1] not in buffer:
             return self._lines(buffer, now_ms)
         records: list[Record] = []
-        while (mark := _MARK.search(buffer)) is not None:
+        position = looked_at = 0
+        while (mark := _MARK.search(buffer, looked_at)) is not None:
             start = mark.start()
-            if start:
-                records += _cut(buffer[:start], self._time(_frame_ms(buffer, start), now_ms))
-                buffer = buffer[start:]
-            if len(buffer) < _HEADER.size:
-                self._rest = buffer
-                return records
-            _, length, _ = _HEADER.unpack_from(buffer)
+            header_is_there = len(buffer) >= start + _HEADER.size
+            length = _HEADER.unpack_from(buffer, start)[1] if header_is_there else 0
             if length > FRAME_BYTES:
-                records += _cut(buffer[: len(_MARK_BEGINS)], self._time(0, now_ms))
-                buffer = buffer[len(_MARK_BEGINS) :]
+                looked_at = start + len(_MARK_BEGINS)
                 continue
-            end = _HEADER.size + length
-            if len(buffer) < end:
-                self._rest = buffer
+            if start > position:
+                records += _cut(buffer[position:start], self._time(_frame_ms(buffer, start), now_ms))
+            position = looked_at = start + _HEADER.size + length
+            if not header_is_there or len(buffer) < position:
+                self._rest = buffer[start:]
                 return records
-            records += _pieces(buffer[_HEADER.size : end], self._time(_frame_ms(buffer, 0), now_ms))
-            buffer = buffer[end:]
-        return records + self._lines(buffer, now_ms)
+            content = buffer[start + _HEADER.size : position]
+            records += _pieces(content, self._time(_frame_ms(buffer, start), now_ms))
+        return records + self._lines(buffer[position:], now_ms)
 
     @property
     def holds_text(self) -> bool:
