@@ -139,11 +139,18 @@ class Connection:
             ignore_configured_endpoint_urls=True,
         )
         try:
-            return self._session.create_client(
+            client = self._session.create_client(
                 service, region_name=self.region, endpoint_url=self.endpoint_url, config=config
             )
         except ValueError as error:  # botocore's word for a URL that is none
             raise CommandFailed(str(error)) from error
+        client.meta.events.register("after-call", self._check_answer)
+        return client
+
+    def _check_answer(self, parsed: Mapping[str, Any], **_: Any) -> None:
+        """Every answer of an AWS API has a request id; botocore takes a web page for an answer without members."""
+        if "RequestId" not in parsed.get("ResponseMetadata", {}):
+            raise CommandFailed(not_lambdad(self.endpoint_url))
 
 
 @contextmanager

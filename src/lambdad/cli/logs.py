@@ -109,7 +109,7 @@ class LogReader:
             self._request["filterPattern"] = pattern
         self._since_ms = since_ms
         self._now_ms = now_ms
-        self._clock_lead_ms: int | None = None
+        self._clock_lead_ms = -SKEW_MS
         self._given: dict[str, int] = {}
 
     def read(self) -> Iterator[dict[str, Any]]:
@@ -132,12 +132,10 @@ class LogReader:
 
     def _take(self, event: Mapping[str, Any]) -> None:
         self._given[event["eventId"]] = event["timestamp"]
-        lead_ms = event["ingestionTime"] - self._now_ms()
-        self._clock_lead_ms = max(lead_ms, self._clock_lead_ms if self._clock_lead_ms is not None else lead_ms)
+        self._clock_lead_ms = max(self._clock_lead_ms, event["ingestionTime"] - self._now_ms())
 
     def _advance(self, began_ms: int) -> None:
-        leads_ms = [-SKEW_MS] if self._clock_lead_ms is None else [-SKEW_MS, self._clock_lead_ms - LATE_MS]
-        self._since_ms = max(self._since_ms, began_ms + max(leads_ms))
+        self._since_ms = max(self._since_ms, began_ms + self._clock_lead_ms - LATE_MS)
         self._given = {event: at_ms for event, at_ms in self._given.items() if at_ms >= self._since_ms}
 
 

@@ -106,7 +106,7 @@ def progress_bar(title: str, total_bytes: int) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-    console = Console(stderr=True, no_color=not has_colours(err=True))
+    console = Console(stderr=True, force_terminal=True, no_color=not has_colours(err=True))
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=total_bytes)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from lambdad import __version__
+from lambdad.cli import output
 from lambdad.domain.settings import ENVIRONMENT_PREFIX, LOG_LEVELS, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -86,6 +87,7 @@ def _announce(daemon: Any) -> None:
     click.echo(f"  data      {data_dir_of(daemon.settings)}")
     click.echo(f"  sandbox   {status['driver']}")
     if not status["isolated"]:
-        click.secho("  warning   functions are not isolated: they run as plain processes of this user", fg="yellow")
+        warning = "  warning   functions are not isolated: they run as plain processes of this user"
+        output.say(output.styled(warning, fg="yellow"))
     click.echo(f"  try       AWS_ENDPOINT_URL={daemon.endpoint_url} aws lambda list-functions")
     sys.stdout.flush()

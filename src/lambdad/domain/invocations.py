@@ -45,6 +45,11 @@ class Outcome:
     def failed(self) -> bool:
         return self.error_type is not None
 
+    @property
+    def is_of_platform(self) -> bool:
+        """Whether REPORT calls it an error: the runtime failed, rather than the function's own code."""
+        return self.error_type is not None and self.error_type.split(".")[0] in ("Runtime", "Sandbox", "Extension")
+
 
 @dataclass(frozen=True, slots=True)
 class PlatformError:

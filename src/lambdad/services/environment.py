@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -97,6 +96,7 @@ class Environment:
         self._resuming: asyncio.Task[None] | None = None
         self._running: Running | None = None
         self._send: Callable[[Running], None] | None = None
+        self._early: Callable[[], None] | None = None
         self._started = clock.monotonic()
         self._ending: asyncio.Task[None] | None = None
         self.ended: asyncio.Future[None] = self._loop.create_future()
@@ -106,15 +106,25 @@ class Environment:
     def log_init_start(self, runtime_version: str, runtime_version_arn: str) -> None:
         self._platform(self._platform_log.init_start(self._clock.time(), runtime_version, runtime_version_arn))
 
-    def attach(self, sandbox: Sandbox) -> None:
-        """The sandbox has been launched: watch what it writes and when it ends."""
+    async def attach(self, sandbox: Sandbox) -> None:
+        """The sandbox has been launched: watch what it writes and when it ends. It ends now if it came too late."""
+        if self._ending is not None:
+            await sandbox.kill()
+            sandbox.close()
+            return
         self._sandbox = sandbox
         self._loop.add_reader(sandbox.output_fd, self._readable)
         self._watcher = self._loop.create_task(self._watch(sandbox))
+        early, self._early = self._early, None
+        if early is not None:
+            early()
 
     def launch_failed(self, detail: str) -> None:
         """There is no sandbox: the initialization, or the invocation that includes it, ends with this."""
         self._launch_failure = detail
+        if self._running is not None:
+            error = invocations.invalid_entrypoint(self._running.invocation.request_id, detail)
+            self._fail_init(error.outcome(), error.message)
 
     async def initialize(self) -> None:
         """Wait for the first `next`. Raises InitFailed after an error, an exit, or ten seconds.
@@ -183,9 +193,6 @@ class Environment:
         if self.state is not State.STARTING:
             self._log_start(running)
             self._assign(running)
-        elif self._launch_failure is not None:
-            error = invocations.invalid_entrypoint(invocation.request_id, self._launch_failure)
-            self._fail_init(error.outcome(), error.message)
 
     def _assign(self, running: Running) -> None:
         """Send the event; a runtime that has lost its connection gets it when it asks again."""
@@ -203,6 +210,10 @@ class Environment:
 
     def next(self, send: Callable[[Running], None]) -> None:
         """The runtime asks for an event; `send` will be called with it. Raises IllegalTransition."""
+        if self._sandbox is None and self.state is State.STARTING:
+            # A quick runtime is here before we have been told that it was started; its output cannot be read yet.
+            self._send, self._early = send, self._first_next
+            return
         asks_again = self.state is State.IDLE
         self.state = lifecycle.after(self.state, Event.NEXT)
         self._send = send
@@ -226,6 +237,10 @@ class Environment:
             self.begin_stop()
         else:
             self._on_idle(self)
+
+    def _first_next(self) -> None:
+        if self._send is not None:
+            self.next(self._send)
 
     def lost_runtime(self, send: Callable[[Running], None]) -> None:
         """The connection on which `send` would write is gone."""
@@ -272,6 +287,9 @@ class Environment:
 
     def init_failed(self, payload: bytes, error_type: str) -> None:
         """The runtime could not initialize. Raises IllegalTransition."""
+        if self._sandbox is None and self.state is State.STARTING:
+            self._early = lambda: self.init_failed(payload, error_type)
+            return
         self.state = lifecycle.after(self.state, Event.INIT_ERROR)
         self._fail_init(Outcome(payload, error_type))
 
@@ -340,7 +358,7 @@ class Environment:
             self._measure()
         init_ms = self.usage.initialized_ms if running.first else None
         timed_out = outcome.error_type == "Sandbox.Timedout"
-        status = "timeout" if timed_out else "error" if _is_platform_failure(outcome) else "success"
+        status = "timeout" if timed_out else "error" if outcome.is_of_platform else "success"
         return Report(
             running.invocation.request_id,
             duration_ms,
@@ -373,6 +391,7 @@ class Environment:
         status = await sandbox.wait()
         self._drain_output()
         self._exited(status)
+        self.begin_stop()
         if self._resuming is not None:
             self._resuming.cancel()
         self._loop.remove_reader(sandbox.output_fd)
@@ -420,7 +439,7 @@ class Environment:
     # Logging
 
     def _readable(self) -> None:
-        assert self._sandbox is not None
+        assert self._sandbox
         try:
             data = os.read(self._sandbox.output_fd, READ_BYTES)
         except BlockingIOError:
@@ -475,13 +494,3 @@ class Environment:
 
     def _since_start_ms(self) -> float:
         return (self._clock.monotonic() - self._started) * 1000
-
-
-def _is_platform_failure(outcome: Outcome) -> bool:
-    """Whether REPORT calls it an error: the runtime failed, rather than the function's own code."""
-    return outcome.error_type is not None and outcome.error_type.split(".")[0] in ("Runtime", "Sandbox", "Extension")
-
-
-def new_log_stream(now: str, version: str) -> str:
-    """AWS's name for the log stream of an environment: `2026/11/21/[$LATEST]<32 hex digits>`; `now` is `YYYY/MM/DD`."""
-    return f"{now}/[{version}]{secrets.token_hex(16)}"

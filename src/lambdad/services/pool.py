@@ -10,6 +10,7 @@ import asyncio
 import datetime
 import itertools
 import math
+import secrets
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from lambdad.domain.lifecycle import State
 from lambdad.ports.clock import Clock
 from lambdad.ports.compute import ResponseStream
 from lambdad.ports.sandbox import SandboxDriver, SandboxFailed, SandboxSpec
-from lambdad.services.environment import Environment, InitFailed, LogSink, new_log_stream
+from lambdad.services.environment import Environment, InitFailed, LogSink
 from lambdad.services.running import ResponseChunks
 
 _LEARNING_RATE: Final = 0.2
@@ -137,6 +138,14 @@ class VersionPool:
         """How long an invocation waits for an environment that was expected to be free sooner."""
         return max(2 * self.start_s, _PATIENCE_S)
 
+    def take_idle(self) -> Environment | None:
+        """The environment that was used last, of those that still live."""
+        while self.idle:
+            environment = self.idle.pop()
+            if environment.state is State.IDLE:
+                return environment
+        return None
+
     def has_waiting(self) -> bool:
         return bool(self._waiting)
 
@@ -194,9 +203,10 @@ class LocalHost:
 
     def begin(self, version: FunctionVersion, invocation: Invocation, finish: Callable[[Outcome], None]) -> bool:
         pool = self._pools.get(version.revision_id)
-        if pool is None or not pool.idle:
+        environment = pool.take_idle() if pool is not None else None
+        if pool is None or environment is None:
             return False
-        self._run(pool, pool.idle.pop(), invocation, finish, None)
+        self._run(pool, environment, invocation, finish, None)
         return True
 
     async def invoke(self, version: FunctionVersion, invocation: Invocation) -> Outcome:
@@ -211,13 +221,18 @@ class LocalHost:
         return ResponseStream(chunks, outcome)
 
     async def _outcome(self, pool: VersionPool, invocation: Invocation, chunks: ResponseChunks | None) -> Outcome:
-        environment = pool.idle.pop() if pool.idle else await self._acquire(pool)
-        if environment is None:
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def run(environment: Environment) -> None:
+            self._run(pool, environment, invocation, lambda outcome: _resolve(done, outcome), chunks)
+
+        environment = pool.take_idle() or await self._acquire(pool)
+        if environment is not None:
+            run(environment)
+        else:
             # Initialize once more, now as a part of the invocation and within its timeout, as Lambda does.
             # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-init-errors
-            environment = await self._launch(pool, self._log_stream(pool.version))
-        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._run(pool, environment, invocation, lambda outcome: _resolve(done, outcome), chunks)
+            await self._launch(pool, self._log_stream(pool.version), run)
         return await done
 
     def _run(
@@ -293,6 +308,12 @@ class LocalHost:
 
     async def _acquire(self, pool: VersionPool) -> Environment | None:
         """An environment that is free; None when the one that was started failed to initialize."""
+        environment = await self._next_free(pool)
+        while environment is not None and environment.state is not State.IDLE:
+            environment = await self._next_free(pool)  # it has ended in the moment between
+        return environment
+
+    async def _next_free(self, pool: VersionPool) -> Environment | None:
         waiter = pool.wait(self._parts.clock.monotonic())
         self._start_missing(pool)
         try:
@@ -332,9 +353,12 @@ class LocalHost:
         finally:
             pool.starting -= 1
 
-    async def _launch(self, pool: VersionPool, log_stream: str) -> Environment:
+    async def _launch(
+        self, pool: VersionPool, log_stream: str, claim: Callable[[Environment], None] | None = None
+    ) -> Environment:
         """Start a sandbox with the runtime in it. One that cannot be started fails as it initializes.
 
+        `claim` gives the environment its first invocation before there is a runtime that could ask for one, or fail.
         Raises ServiceError.
         """
         parts, version = self._parts, pool.version
@@ -367,12 +391,17 @@ class LocalHost:
         )
         variables = environment_variables.build(version, around)
         spec = SandboxSpec(command.arguments, variables, code, version.memory_mb, version.ephemeral_storage_mb)
+        if claim is not None:
+            claim(environment)
         try:
             if command.problem:
                 raise SandboxFailed(command.problem)
-            environment.attach(await parts.driver.launch(spec))
+            await environment.attach(await parts.driver.launch(spec))
         except SandboxFailed as failure:
             environment.launch_failed(str(failure))
+        except BaseException:
+            environment.begin_stop()  # whatever it was, nothing else would end the environment
+            raise
         return environment
 
     def _idle(self, pool: VersionPool, environment: Environment) -> None:
@@ -409,3 +438,8 @@ def _resolve(done: asyncio.Future[Outcome], outcome: Outcome) -> None:
 async def _all_done(ends: Sequence[asyncio.Future[None]]) -> None:
     if ends:
         await asyncio.wait(ends)
+
+
+def new_log_stream(now: str, version: str) -> str:
+    """AWS's name for the log stream of an environment: `2026/11/21/[$LATEST]<32 hex digits>`; `now` is `YYYY/MM/DD`."""
+    return f"{now}/[{version}]{secrets.token_hex(16)}"

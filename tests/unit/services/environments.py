@@ -1,0 +1,158 @@
+"""Sandboxes without processes, for tests that play the runtime themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lambdad.adapters.clock import FakeClock
+from lambdad.domain.functions import FunctionVersion
+from lambdad.domain.invocations import ExitStatus, Invocation, Outcome
+from lambdad.ports.sandbox import SandboxFailed, SandboxSpec
+from lambdad.services.environment import Environment
+from lambdad.services.function_log import Entry, Text
+from lambdad.services.running import Running
+from unit.services.fakes import draft
+
+VERSION: FunctionVersion = replace(draft(), revision_id="r", timeout_s=2, code_sha256="0" * 64)
+REQUEST_ID = "11111111-2222-4333-8444-555555555555"
+
+
+class FakeSandbox:
+    """A pipe, and an end that the test decides on."""
+
+    def __init__(self) -> None:
+        self.output_fd, self._input = os.pipe()
+        os.set_blocking(self.output_fd, False)
+        self._status: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
+        self.was_killed = False
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        os.write(self._input, data)
+
+    def exit(self, status: ExitStatus) -> None:
+        if not self._status.done():
+            os.close(self._input)
+            self._status.set_result(status)
+
+    async def wait(self) -> ExitStatus:
+        return await asyncio.shield(self._status)
+
+    async def kill(self) -> None:
+        self.was_killed = True
+        self.exit(ExitStatus(signal="killed"))
+
+    def close(self) -> None:
+        os.close(self.output_fd)
+        self.closed = True
+
+    def max_memory_bytes(self) -> int:
+        return 50 * 1024 * 1024 - 1
+
+
+class FakeLog:
+    """A LogSink that shows what came."""
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self.full = False
+        self.room = asyncio.Event()
+
+    def append(self, now_ms: int, text: Text) -> None:
+        self._entries.append((now_ms, text))
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        self._entries += entries
+
+    async def drained(self) -> None:
+        await self.room.wait()
+        self.full = False
+
+    @property
+    def text(self) -> str:
+        lines = [text if isinstance(text, str) else text() for _, text in self._entries]
+        return "".join(line for line in lines if line is not None)
+
+
+class FakeRuntime:
+    """The side of the Runtime API: asks for events and keeps them."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.events: list[Running] = []
+
+    def next(self) -> None:
+        self.environment.next(self.events.append)
+
+    def respond(self, payload: bytes = b"1") -> None:
+        self.environment.respond(self.events[-1].invocation.request_id, payload, "application/json")
+
+
+class FakeDriver:
+    """Makes sandboxes; `while_launching` is called before the launch has returned."""
+
+    name = "fake"
+    isolated = True
+
+    def __init__(self) -> None:
+        self.sandboxes: list[FakeSandbox] = []
+        self.specs: list[SandboxSpec] = []
+        self.failure = ""
+        self.while_launching: Callable[[], None] = lambda: None
+
+    def task_root(self, code: Any) -> str:
+        return str(code)
+
+    async def launch(self, spec: SandboxSpec) -> FakeSandbox:
+        self.specs.append(spec)
+        await asyncio.sleep(0)
+        if self.failure:
+            raise SandboxFailed(self.failure)
+        sandbox = FakeSandbox()
+        self.sandboxes.append(sandbox)
+        self.while_launching()
+        await asyncio.sleep(0)
+        return sandbox
+
+    async def close(self) -> None: ...
+
+
+def invocation(request_id: str = REQUEST_ID, *, tail_log: bool = False, payload: bytes = b"{}") -> Invocation:
+    return Invocation(request_id, VERSION.key.arn, payload, "Root=1", tail_log=tail_log)
+
+
+class Started:
+    """An environment with its surroundings."""
+
+    def __init__(self, version: FunctionVersion = VERSION) -> None:
+        self.log = FakeLog()
+        self.idle: list[Environment] = []
+        self.ended: list[Environment] = []
+        self.outcomes: list[Outcome] = []
+        self.sandbox = FakeSandbox()
+        self.clock = FakeClock()
+        self.environment = Environment(version, self.clock, self.log, "stream", self.idle.append, self.ended.append)
+        self.runtime = FakeRuntime(self.environment)
+
+    async def attach(self) -> Started:
+        await self.environment.attach(self.sandbox)
+        return self
+
+    async def ready(self) -> Started:
+        await self.attach()
+        self.runtime.next()
+        return self
+
+    def invoke(self, request_id: str = REQUEST_ID, **options: Any) -> None:
+        self.environment.invoke(invocation(request_id, **options), self.outcomes.append)
+
+    async def gone(self) -> None:
+        await asyncio.wait_for(asyncio.shield(self.environment.ended), 5)
+
+    async def finish(self) -> None:
+        """What every test ends with."""
+        await asyncio.wait_for(self.environment.stop(), 5)
