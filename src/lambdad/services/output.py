@@ -42,15 +42,14 @@ class OutputRecords:
         position = looked_at = 0
         while (mark := _MARK.search(buffer, looked_at)) is not None:
             start = mark.start()
-            header_is_there = len(buffer) >= start + _HEADER.size
-            length = _HEADER.unpack_from(buffer, start)[1] if header_is_there else 0
+            length = _frame_bytes(buffer, start)
             if length > FRAME_BYTES:
                 looked_at = start + len(_MARK_BEGINS)
                 continue
             if start > position:
                 records += _cut(buffer[position:start], self._time(_frame_ms(buffer, start), now_ms))
             position = looked_at = start + _HEADER.size + length
-            if not header_is_there or len(buffer) < position:
+            if len(buffer) < position:
                 self._rest = buffer[start:]
                 return records
             content = buffer[start + _HEADER.size : position]
@@ -69,7 +68,7 @@ class OutputRecords:
     def finish(self, now_ms: int) -> list[Record]:
         """What is left when nothing more will come: a last line without an end."""
         rest, self._rest = self._rest, b""
-        if _MARK.match(rest):
+        if _MARK.match(rest) and _frame_bytes(rest, 0) <= FRAME_BYTES:
             rest = rest[_HEADER.size :]
         return _cut(rest, self._time(0, now_ms))
 
@@ -88,6 +87,11 @@ class OutputRecords:
             records.append((now_ms, self._rest[:length].decode("utf-8", "replace")))
             self._rest = self._rest[length:]
         return records
+
+
+def _frame_bytes(buffer: bytes, start: int) -> int:
+    """The length that the frame at `start` claims; 0 when its head is not there yet."""
+    return int(_HEADER.unpack_from(buffer, start)[1]) if len(buffer) >= start + _HEADER.size else 0
 
 
 def _frame_ms(buffer: bytes, start: int) -> int:
