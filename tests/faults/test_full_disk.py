@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import random
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -178,9 +179,11 @@ def test_a_function_that_prints_much_is_not_stopped_by_a_full_disk(daemon, disk)
     api = daemon.client("lambda")
     source = "def handler(event, context):\n    for _ in range(40_000):\n        print('x' * 1000)\n    return 'done'\n"
     create_python(api, "printer", source, Timeout=60)
-    fill(disk)
+    filler = fill(disk)
     assert api.invoke(FunctionName="printer")["Payload"].read() == b'"done"'
-    assert_calm(daemon, *EXPECTED)
+    filler.unlink()
+    assert eventually(lambda: re.search(r"Logs can be written again; \d+ events were discarded", daemon.stderr()))
+    assert_calm(daemon, *EXPECTED, "events were discarded")
 
 
 def test_a_full_disk_does_not_keep_the_daemon_from_stopping(disk):

@@ -51,6 +51,7 @@ class LogBuffer:
         self.sources: list[Callable[[], None]] = []
         self.pending_bytes = 0
         self.discarded_events = 0
+        self._discarded_before = 0
 
     def append(self, key: GroupKey, stream: str, events: Sequence[tuple[int, str]]) -> None:
         """Take events of one stream, in order; nothing is written yet. Call it from the event loop."""
@@ -130,6 +131,10 @@ class LogBuffer:
                     self._room.set()
                     raise
                 self._failing = False
+                if self.discarded_events > self._discarded_before:
+                    lost = self.discarded_events - self._discarded_before
+                    logger.error("Logs can be written again; %d events were discarded meanwhile", lost)
+                    self._discarded_before = self.discarded_events
                 for _ in range(count):
                     self._pending.popleft()
                 remaining -= count

@@ -101,7 +101,7 @@ def test_a_long_line_is_not_kept_until_it_ends():
     assert given_out >= 99 * 65536 - RECORD_BYTES
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.lists(st.binary(max_size=60)))
 def test_nothing_goes_wrong_with_any_bytes(parts):
     assert all(isinstance(text, str) for text in cut(*parts))
@@ -114,7 +114,7 @@ PIECES = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.lists(PIECES, max_size=8), st.data())
 def test_how_the_bytes_arrive_does_not_matter_to_what_is_logged(pieces, data):
     whole = b"".join(pieces)
@@ -123,7 +123,7 @@ def test_how_the_bytes_arrive_does_not_matter_to_what_is_logged(pieces, data):
     assert "".join(cut(*parts)) == "".join(cut(whole))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20)))
 def test_text_is_never_lost_or_changed(lines):
     text = "\n".join(lines)
