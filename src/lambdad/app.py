@@ -20,9 +20,10 @@ from lambdad import __version__
 from lambdad.adapters.clock import SystemClock
 from lambdad.adapters.data_dir import DataDir
 from lambdad.adapters.file_blobs import FileBlobs
-from lambdad.adapters.process_sandbox import ProcessDriver, end_leftovers
+from lambdad.adapters.process_sandbox import end_leftovers
 from lambdad.adapters.runtime_commands import LocalRuntimeCommands
 from lambdad.adapters.runtime_discovery import RuntimeDiscovery
+from lambdad.adapters.sandboxes import open_driver
 from lambdad.adapters.sqlite_logs import SqliteLogStore
 from lambdad.adapters.sqlite_store import SqliteStore
 from lambdad.adapters.unpacked_code import UnpackedCode
@@ -38,6 +39,7 @@ from lambdad.ingress.lambda_api import LambdaServices
 from lambdad.ingress.lambda_api import operations as lambda_operations
 from lambdad.ingress.logs_api import operations as logs_operations
 from lambdad.ingress.runtime_api import RuntimeListener
+from lambdad.ports.sandbox import SandboxDriver
 from lambdad.services.aliases import AliasesService
 from lambdad.services.code import CodeService
 from lambdad.services.concurrency import ConcurrencyService
@@ -56,7 +58,7 @@ EXPIRE_LOGS_S = 60.0
 class Daemon:
     """Everything that runs, from `start` to `stop`."""
 
-    def __init__(self, settings: Settings, data_dir: DataDir) -> None:
+    def __init__(self, settings: Settings, data_dir: DataDir, driver: SandboxDriver) -> None:
         self.settings = settings
         self._data_dir = data_dir
         self._started = time.time()
@@ -76,7 +78,7 @@ class Daemon:
         self.host = LocalHost(
             HostParts(
                 clock=clock,
-                driver=ProcessDriver(),
+                driver=driver,
                 code=unpacked,
                 commands=LocalRuntimeCommands(self.runtimes),
                 listener=RuntimeListener,
@@ -200,7 +202,13 @@ def serve(settings: Settings, data_dir: DataDir, ready: Any) -> None:
     raise_open_files_limit()
 
     async def run() -> None:
-        daemon = Daemon(settings, data_dir)
+        port = settings.port
+
+        def endpoint_port() -> int:
+            return port
+
+        driver = await open_driver(settings.sandbox, network=settings.network, endpoint_port=endpoint_port)
+        daemon = Daemon(settings, data_dir, driver)
         await daemon.start()
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""How each runtime is started on this machine: the interpreter with lambdad's bootstrap, or the function's own."""
+"""Which program runs a version on this machine: an interpreter with lambdad's bootstrap, or the function's own."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import lambdad_runtime
 from lambdad.domain.functions import FunctionVersion, runtime_version_arn
 from lambdad.domain.runtimes import Language, Version
 from lambdad.ports.runtimes import InstalledRuntime, Runtimes
+from lambdad.ports.sandbox import Program
 from lambdad.services.functions import runtime_version
 from lambdad.services.pool import RuntimeCommand
 
-SYSTEM_PATH: Final = "/usr/local/bin:/usr/bin:/bin:/opt/bin"
 BOOTSTRAPS: Final = Path(lambdad_runtime.__file__).parent
+SYSTEM_PATH: Final = "/usr/local/bin:/usr/bin:/bin:/opt/bin"
+_BOOTSTRAP_FILES: Final = {Language.PYTHON: "bootstrap.py", Language.NODEJS: "bootstrap.cjs"}
 _NO_BOOTSTRAP: Final = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"
 
 
@@ -30,23 +32,28 @@ class LocalRuntimeCommands:
             return None
         name = runtime_version(runtime) or version.runtime
         arn = runtime_version_arn(version.key.region, name)
+        problem = ""
         if runtime.executable is None:
             bootstrap = code / "bootstrap"
             can_run = bootstrap.is_file() and os.access(bootstrap, os.X_OK)
-            return RuntimeCommand(
-                (str(bootstrap),), name, arn, str(code), SYSTEM_PATH, "" if can_run else _NO_BOOTSTRAP
-            )
-        folder = BOOTSTRAPS / str(runtime.language)
-        path = f"{runtime.executable.parent}:{SYSTEM_PATH}"
-        return RuntimeCommand(_arguments(runtime, folder, version), name, arn, str(folder), path)
+            problem = "" if can_run else _NO_BOOTSTRAP
+        return RuntimeCommand(_program(runtime, version), name, arn, problem)
 
 
-def _arguments(runtime: InstalledRuntime, folder: Path, version: FunctionVersion) -> tuple[str, ...]:
-    sdk_dirs = tuple(map(str, runtime.sdk_dirs))
+def arguments(program: Program, executable: str, bootstrap_dir: str, sdk_dirs: tuple[str, ...]) -> list[str]:
+    """The command that starts an interpreter with lambdad's bootstrap, by paths as the function's process sees them."""
+    script = f"{bootstrap_dir}/{_BOOTSTRAP_FILES[program.language]}"
+    return [executable, *program.flags, script, *sdk_dirs]
+
+
+def _program(runtime: InstalledRuntime, version: FunctionVersion) -> Program:
+    if runtime.executable is None:
+        return Program(Language.PROVIDED)
     if runtime.language is Language.PYTHON:
-        return (str(runtime.executable), "-I", "-S", str(folder / "bootstrap.py"), *sdk_dirs)
-    flags = _node_flags(runtime.version, version.memory_mb, version.environment.get("NODE_OPTIONS", ""))
-    return (str(runtime.executable), *flags, str(folder / "bootstrap.cjs"), *sdk_dirs)
+        flags = ["-I", "-S"]
+    else:
+        flags = _node_flags(runtime.version, version.memory_mb, version.environment.get("NODE_OPTIONS", ""))
+    return Program(runtime.language, runtime.executable, tuple(flags), runtime.sdk_dirs)
 
 
 def _node_flags(version: Version, memory_mb: int, node_options: str) -> list[str]:

@@ -15,7 +15,7 @@ import click
 
 from lambdad import __version__
 from lambdad.cli import output
-from lambdad.domain.settings import ENVIRONMENT_PREFIX, LOG_LEVELS, Settings
+from lambdad.domain.settings import CHOICES, ENVIRONMENT_PREFIX, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,8 +31,8 @@ def setting_options(function: F) -> F:
             "show_envvar": True,
             "show_default": item.default not in ("", False),
         }
-        if item.name == "log_level":
-            options["type"] = click.Choice(LOG_LEVELS)
+        if item.name in CHOICES:
+            options["type"] = click.Choice(CHOICES[item.name])
         elif item.name == "port":
             options["type"] = click.IntRange(0, 65535)
         elif isinstance(item.default, float):
@@ -68,6 +68,7 @@ def command(**options: Any) -> None:
     )
     from lambdad import app
     from lambdad.adapters.data_dir import DataDir, DataDirInUse
+    from lambdad.adapters.sandboxes import SandboxUnavailable
     from lambdad.adapters.sqlite_schema import NewerSchema
     from lambdad.ports.store import StoreUnavailable
 
@@ -75,7 +76,7 @@ def command(**options: Any) -> None:
         app.serve(settings, DataDir(data_dir_of(settings)), _announce)
     except DataDirInUse as in_use:
         raise click.ClickException(f"{in_use}. Stop it, or choose another --data-dir.") from in_use
-    except (NewerSchema, StoreUnavailable) as refused:
+    except (NewerSchema, StoreUnavailable, SandboxUnavailable) as refused:
         raise click.ClickException(str(refused)) from refused
     except OSError as error:
         raise click.ClickException(f"cannot start: {error}") from error

@@ -36,6 +36,7 @@ RESERVED: Final = frozenset(
         "LAMBDA_TASK_ROOT",
     }
 )
+LANG: Final = "en_US.UTF-8"
 _REFUSED: Final = (
     "Lambda was unable to configure your environment variables because the environment variables you have provided "
 )
@@ -50,6 +51,7 @@ class Surroundings:
     runtime_dir: str
     endpoint_url: str
     path: str
+    library_path: str
     log_stream: str
     credentials: TemporaryCredentials
 
@@ -84,8 +86,8 @@ def build(version: FunctionVersion, around: Surroundings) -> dict[str, str]:
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
         "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
         "AWS_ENDPOINT_URL": around.endpoint_url,
-        "LANG": "en_US.UTF-8",
-        "LD_LIBRARY_PATH": f"{around.task_root}:{around.task_root}/lib:/opt/lib",
+        "LANG": LANG,
+        "LD_LIBRARY_PATH": around.library_path,
         "PATH": around.path,
         "TZ": ":UTC",
     }

@@ -7,6 +7,10 @@ from typing import Any, Final
 
 ENVIRONMENT_PREFIX: Final = "LAMBDAD_"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+SANDBOXES: Final = ("auto", "zygote", "bwrap", "process")
+NETWORKS: Final = ("host", "isolated")
+CHOICES: Final = {"log_level": LOG_LEVELS, "sandbox": SANDBOXES, "network": NETWORKS}
+"""The settings that take one of a few words."""
 
 
 def _setting(default: Any, text: str) -> Any:
@@ -29,6 +33,14 @@ class Settings:
     log_level: str = _setting("info", "How much the daemon says: debug, info, warning or error.")
     idle_timeout: float = _setting(600.0, "Seconds after which an idle execution environment is stopped.")
     drain_timeout: float = _setting(5.0, "Seconds that running invocations are given when the daemon stops.")
+    sandbox: str = _setting(
+        "auto",
+        "How functions are isolated: zygote (with bwrap for what is not Python), bwrap, process (not at all), "
+        "or auto: the best that works here.",
+    )
+    network: str = _setting(
+        "host", "What functions reach: host (this machine's network) or isolated (only themselves and lambdad)."
+    )
     runtime_path: str = _setting(
         "", "More places to look for interpreters: files or directories, separated as in PATH."
     )

@@ -1,14 +1,19 @@
-"""A sandbox: one process tree that runs one function's code, made by a driver."""
+"""A sandbox: one process tree that runs one function's code, made by a driver and held to its limits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lambdad.domain.errors import LambdadError
 from lambdad.domain.invocations import ExitStatus
+from lambdad.domain.runtimes import Language
+
+Address = tuple[str, int]
+"""An IP address and a port."""
 
 
 class SandboxFailed(LambdadError):
@@ -16,10 +21,45 @@ class SandboxFailed(LambdadError):
 
 
 @dataclass(frozen=True, slots=True)
-class SandboxSpec:
-    """What a driver needs to know. `arguments` is the command with absolute paths; the rest are limits and places."""
+class Program:
+    """The runtime that a sandbox runs, as it is on this machine.
 
-    arguments: tuple[str, ...]
+    Without an `executable` it is the function's own `bootstrap`. `sdk_dirs` go on the interpreter's module path; they
+    may hold links to elsewhere, which a sandbox must let it follow.
+    """
+
+    language: Language
+    executable: Path | None = None
+    flags: tuple[str, ...] = ()
+    sdk_dirs: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a function finds things inside its sandbox: its code, the runtime's files, programs and libraries.
+
+    The last two are values of PATH and LD_LIBRARY_PATH.
+    """
+
+    task_root: str
+    runtime_dir: str
+    path: str
+    library_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """What a function in a network of its own calls, each a `host:port`: its Runtime API, and lambdad."""
+
+    runtime_api: str
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """What a driver needs to know of one function: what runs, with which variables and code, within which limits."""
+
+    program: Program
     environment: Mapping[str, str]
     code: Path
     memory_mb: int
@@ -33,6 +73,10 @@ class Sandbox(Protocol):
     def output_fd(self) -> int:
         """The read end, non-blocking, of the pipe that is the process's stdout, stderr and telemetry descriptor."""
 
+    @property
+    def listeners(self) -> Sequence[socket.socket]:
+        """For a function in a network of its own: bound sockets in it for the Runtime API and the endpoint."""
+
     async def wait(self) -> ExitStatus:
         """Return when the runtime's process has ended."""
 
@@ -42,8 +86,23 @@ class Sandbox(Protocol):
     def close(self) -> None:
         """Let go of `output_fd`, when the process has ended and nothing reads from it any more."""
 
+    def initialized(self) -> None:
+        """The runtime is ready: from now on it gets the processor time that goes with its memory, and no more.
+
+        Until then it has all there is, as on Lambda.
+        """
+
+    def freeze(self) -> None:
+        """Stop every process between two invocations."""
+
+    def thaw(self) -> None:
+        """Let them go on."""
+
+    def owns(self, client: Address, server: Address) -> bool:
+        """Whether the client's end of a TCP connection to this machine is held by a process of the sandbox."""
+
     def max_memory_bytes(self) -> int:
-        """The most memory that the process tree was seen to hold at once."""
+        """The most memory that the process tree was seen to hold at once; never more than the sandbox's limit."""
 
 
 class SandboxDriver(Protocol):
@@ -52,10 +111,23 @@ class SandboxDriver(Protocol):
     name: str
     isolated: bool
 
-    def task_root(self, code: Path) -> str:
-        """Where a function sees its code."""
+    @property
+    def addresses(self) -> Addresses | None:
+        """What functions call when they have a network of their own; None when they share the host's."""
+
+    def places(self, program: Program, code: Path) -> Places:
+        """Where a function finds things."""
+
+    def prepare(self, program: Program) -> None:
+        """A function that runs this is likely to be started soon; what can be done ahead is begun."""
 
     async def launch(self, spec: SandboxSpec) -> Sandbox:
         """Start a sandbox. Raises SandboxFailed."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """How functions are isolated and limited here, for people."""
+
+    async def trim(self) -> bool:
+        """Let go of something that was made ahead, as memory is short; False when there is nothing."""
 
     async def close(self) -> None: ...

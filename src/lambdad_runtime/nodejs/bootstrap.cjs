@@ -20,6 +20,19 @@ const path = require('path');
 const { Writable } = require('stream');
 const { format, types } = require('util');
 
+// In a sandbox that was made ahead there is no function yet. This process says that it is ready, and waits for the
+// function's variables; the function's code is in its place when they come.
+if (process.env._LAMBDAD_ASSIGNMENT_FD) awaitAssignment(parseInt(process.env._LAMBDAD_ASSIGNMENT_FD, 10));
+
+function awaitAssignment(fd) {
+  fs.writeSync(fd, 'r');
+  const variables = JSON.parse(fs.readFileSync(fd, 'utf8'));
+  fs.closeSync(fd);
+  for (const name of Object.keys(process.env)) delete process.env[name];
+  Object.assign(process.env, variables);
+  process.chdir(variables.LAMBDA_TASK_ROOT);
+}
+
 const NODE_MAJOR = parseInt(process.versions.node, 10);
 // AWS removed callback handlers, context.done and its kin, and the waiting for an empty event loop with Node.js 24.
 const HAS_CALLBACKS = NODE_MAJOR < 24;

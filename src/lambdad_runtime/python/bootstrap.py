@@ -4,7 +4,22 @@ Run by the daemon as ``python3.X -I -S bootstrap.py [SDK_FOLDER ...]`` with the 
 sets. A script is compiled anew at every start, so everything else lives in the package beside it, which is cached.
 """
 
+import os
 import sys
+
+
+def _await_assignment(fd: int) -> None:
+    """In a sandbox that was made ahead: wait for the function, whose variables come on `fd`; its code is there then."""
+    import json
+    import time
+
+    os.write(fd, b"r")
+    with open(fd, "rb") as assignment:
+        variables = json.load(assignment)
+    os.environ.clear()
+    os.environ.update(variables)
+    time.tzset()
+    os.chdir(variables["LAMBDA_TASK_ROOT"])
 
 
 def _start() -> None:
@@ -14,6 +29,9 @@ def _start() -> None:
         from _lambdad_bootstrap.runtime import main  # type: ignore[import-not-found]
     finally:
         sys.path.remove(folder)
+    assignment = os.environ.get("_LAMBDAD_ASSIGNMENT_FD")
+    if assignment:
+        _await_assignment(int(assignment))
     main(sys.argv[1:])
 
 

@@ -1,0 +1,215 @@
+"""The bwrap driver: sandboxes of bubblewrap, booted ahead with the runtime loaded and no function.
+
+bubblewrap (https://github.com/containers/bubblewrap) makes the namespaces, as an ordinary user. The function's code and
+its /tmp are mounted from outside when it is assigned; the runtime, which waits on a socket, is then sent its variables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import socket
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from lambdad.adapters.runtime_commands import arguments
+from lambdad.adapters.sandboxes.channel import Channel
+from lambdad.adapters.sandboxes.identity import UserIds, shell_status
+from lambdad.adapters.sandboxes.isolated import IsolatedSandbox
+from lambdad.adapters.sandboxes.launcher import Answer, Launcher
+from lambdad.adapters.sandboxes.limits import Machine
+from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, RootPlan, root_plan
+from lambdad.adapters.sandboxes.warm_pool import WarmPool
+from lambdad.ports.sandbox import Program, SandboxFailed, SandboxSpec
+from lambdad_sandbox import seccomp, wire
+from lambdad_sandbox.confinement import GROUP_ID, USER_ID
+from lambdad_sandbox.namespaces import HOSTNAME, TASK_ROOT
+
+_OUTPUT_FD: Final = 3
+_ASSIGNMENT_FD: Final = 4
+_STATUS_FD: Final = 5
+_SECCOMP_FD: Final = 6
+_READ_BYTES: Final = 4096
+_AHEAD: Final = 4
+_MOST_AHEAD: Final = 10
+_AT_ONCE: Final = 2
+
+# A custom runtime has nothing to load: a shell waits in its place, and becomes it. It reads what it is to do as text,
+# in which every value is quoted. 127 and 126 are what shells say of a program that is not there, or is none.
+_WAIT: Final = f'printf r >&{_ASSIGNMENT_FD}; eval "$(cat <&{_ASSIGNMENT_FD})"'
+
+
+class BubblewrapSandbox(IsolatedSandbox):
+    """A sandbox of bubblewrap, which says on a pipe who its first process is and how its program has ended."""
+
+    def __init__(self, machine: Machine, launcher: Launcher, message: wire.Message, is_shell: bool) -> None:
+        super().__init__(machine)
+        self._launcher = launcher
+        self._is_shell = is_shell
+        self._said = b""
+        self._ports: list[int] = message["ports"]
+        self._assignment, assignment = socket.socketpair()
+        self._assignment.setblocking(False)
+        self._status_fd, status = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._status_fd, False)
+        program = _seccomp_file()
+        entries = self._limits.entries()
+        self._trouble = Channel(lambda message, _: self._fail(message["failed"]), lambda: None)
+        passed = [self._output, assignment.fileno(), status, program]
+        launcher.send({**message, "passed": len(passed)}, [*passed, *entries, self._trouble.remote.fileno()])
+        self._trouble.remote.close()
+        wire.close_all((status, program, *entries))
+        assignment.close()
+        self._close_output()
+        self._loop.add_reader(self._status_fd, self._read_status)
+        self._loop.add_reader(self._assignment.fileno(), self._is_loaded)
+
+    def _is_loaded(self) -> None:
+        """The runtime has written a byte: it is waiting."""
+        self._loop.remove_reader(self._assignment.fileno())
+        if not self._assignment.recv(1):
+            self._fail(self._last_output() or "bubblewrap has ended")
+        elif not self._made.done():
+            self._read_status()
+            self._made.set_result(None)
+
+    def _last_output(self) -> str:
+        try:
+            return os.read(self.output_fd, _READ_BYTES).decode(errors="replace").strip()
+        except OSError:
+            return ""
+
+    async def assign(self, spec: SandboxSpec) -> None:
+        self._limits.assign(self._pid, spec.memory_mb, spec.ephemeral_storage_mb)
+        variables = {**spec.environment, "_LAMBDA_TELEMETRY_LOG_FD": str(_OUTPUT_FD)}
+        message = {
+            "do": "furnish",
+            "code": str(spec.code),
+            "tmp_mb": spec.ephemeral_storage_mb,
+            "ports": self._ports,
+            "assignment": _script(variables) if self._is_shell else json.dumps(variables),
+        }
+        answer = Answer()
+        self._launcher.send(message, [self._pidfd, self._assignment.fileno(), answer.channel.remote.fileno()])
+        try:
+            _, listeners = await answer.take()
+        finally:
+            answer.channel.close()
+            self._assignment.close()
+        self.listeners = [_listener(fd) for fd in listeners]
+
+    def _read_status(self) -> None:
+        """bubblewrap says its child's process id first, then the status with which the program ended."""
+        try:
+            data = os.read(self._status_fd, _READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:  # bubblewrap has ended, after its child and with it everything inside
+            self._loop.remove_reader(self._status_fd)
+            if not self._pid:
+                self._fail(self._last_output() or "bubblewrap has ended")
+            else:
+                self._died()
+            return
+        *lines, self._said = (self._said + data).split(b"\n")
+        for line in lines:
+            said = json.loads(line)
+            if "child-pid" in said:
+                self._pid, self._pidfd = said["child-pid"], os.pidfd_open(said["child-pid"])
+            elif "exit-code" in said:
+                self._ended(shell_status(said["exit-code"]))
+
+    def _read_last_words(self) -> None:
+        if self._status_fd < 0:
+            return
+        self._loop.remove_reader(self._status_fd)
+        os.close(self._status_fd)
+        self._status_fd = -1
+        if self._assignment.fileno() >= 0:
+            self._loop.remove_reader(self._assignment.fileno())
+            self._assignment.close()
+        self._trouble.close()
+
+
+class Bubblewraps:
+    """Sandboxes with one program in them, waiting for functions."""
+
+    def __init__(
+        self, bwrap: str, machine: Machine, launcher: Launcher, ports: Callable[[], tuple[int, ...]], user_ids: UserIds, unused: Callable[[], None]
+    ) -> None:
+        self._bwrap = bwrap
+        self._machine = machine
+        self._launcher = launcher
+        self._ports = ports
+        self._user_ids = user_ids
+        self._message: wire.Message = {}
+        self._is_shell = False
+        self.pool = WarmPool(self._make, unused, _AHEAD, _MOST_AHEAD, _AT_ONCE)
+        self.is_alive = True
+
+    async def start(self, program: Program, environment: Mapping[str, str]) -> None:
+        """Prepare the root. Raises SandboxFailed."""
+        plan = await asyncio.to_thread(root_plan, program)
+        root = await self._launcher.add_root(plan)
+        self._is_shell = program.executable is None
+        variables = dict(environment)
+        if not self._is_shell:
+            variables["_LAMBDAD_ASSIGNMENT_FD"] = str(_ASSIGNMENT_FD)
+        self._message = {
+            "do": "bubblewrap",
+            "root": root,
+            "arguments": [*_options(self._bwrap, bool(self._ports())), *_command(program, plan)],
+            "environment": variables,
+        }
+
+    async def _make(self) -> IsolatedSandbox:
+        message = {**self._message, "user_id": self._user_ids.next(), "ports": self._ports()}
+        try:
+            sandbox = BubblewrapSandbox(self._machine, self._launcher, message, self._is_shell)
+        except OSError as error:
+            raise SandboxFailed(str(error)) from error
+        await sandbox.made()
+        return sandbox
+
+    async def close(self) -> None:
+        self.is_alive = False
+        await self.pool.close()
+
+
+def _options(bwrap: str, own_network: bool) -> list[str]:
+    options = [bwrap, "--die-with-parent", "--new-session", "--unshare-user", "--unshare-pid", "--unshare-ipc"]
+    options += ["--unshare-uts", "--hostname", HOSTNAME, "--uid", str(USER_ID), "--gid", str(GROUP_ID)]
+    if own_network:
+        options.append("--unshare-net")
+    # Devices are allowed as the root holds no others than it should; everything else in it is mounted without them.
+    options += ["--dev-bind", "{root}", "/", "--proc", "/proc", "--chdir", TASK_ROOT, "--cap-drop", "ALL"]
+    return [*options, "--seccomp", str(_SECCOMP_FD), "--json-status-fd", str(_STATUS_FD), "--"]
+
+
+def _command(program: Program, plan: RootPlan) -> list[str]:
+    if program.executable is None:
+        return ["/bin/sh", "-c", _WAIT]
+    return arguments(program, plan.executable, RUNTIME_DIR, plan.sdk_dirs)
+
+
+def _script(variables: Mapping[str, str]) -> str:
+    """What the waiting shell is to do: take the variables, and become the function's `bootstrap`."""
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    lines += [f"cd {TASK_ROOT}", f"exec {TASK_ROOT}/bootstrap {_ASSIGNMENT_FD}<&-"]
+    return "\n".join(lines)
+
+
+def _seccomp_file() -> int:
+    """The filter, for bubblewrap to read."""
+    fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+    os.write(fd, seccomp.program())
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _listener(fd: int) -> socket.socket:
+    listener = socket.socket(fileno=fd)
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,164 @@
+"""The isolating driver: sandboxes forked from zygotes where that works, and bubblewrap's for everything else.
+
+For each kind of program, with the variables that are read as a process starts, there is one source of sandboxes. It is
+made when a function that needs it is created or started, and let go when nothing has asked for it for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from lambdad.adapters.sandboxes.bubblewrap import Bubblewraps
+from lambdad.adapters.sandboxes.identity import UserIds
+from lambdad.adapters.sandboxes.launcher import Launcher
+from lambdad.adapters.sandboxes.limits import Machine
+from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, host_state, library_path, places_path
+from lambdad.adapters.sandboxes.zygotes import Zygote
+from lambdad.domain.environment_variables import LANG
+from lambdad.domain.runtimes import Language
+from lambdad.ports.sandbox import Addresses, Places, Program, Sandbox, SandboxFailed, SandboxSpec
+from lambdad_sandbox.namespaces import TASK_ROOT
+
+logger = logging.getLogger("lambdad")
+
+RUNTIME_API_PORT: Final = 9001
+"""In a network of its own, a function finds its Runtime API where Lambda has it."""
+# What the loader, libc and the interpreters look at before any code of ours runs.
+_READ_AT_START: Final = (
+    "LD_", "GLIBC_", "MALLOC_", "LANG", "LC_", "NODE_", "UV_", "OPENSSL_", "SSL_CERT_", "NO_COLOR", "FORCE_COLOR",
+)  # fmt: skip
+
+Source = Zygote | Bubblewraps
+_Key = tuple[Program, frozenset[tuple[str, str]], object]
+
+
+class IsolatingDriver:
+    """A `lambdad.ports.sandbox.SandboxDriver`."""
+
+    isolated = True
+
+    def __init__(
+        self, machine: Machine, launcher: Launcher, bwrap: str | None, with_zygotes: bool,
+        endpoint_port: Callable[[], int] | None,
+    ) -> None:
+        """`endpoint_port`: for functions with a network of their own, the port in it that leads to lambdad."""
+        self.name = "zygote" if with_zygotes else "bwrap"
+        self.fallbacks: Mapping[str, str] = {}
+        self._machine = machine
+        self._launcher = launcher
+        self._bwrap = bwrap
+        self._with_zygotes = with_zygotes
+        self._endpoint_port = endpoint_port
+        self._user_ids = UserIds()
+        self._sources: dict[_Key, asyncio.Task[Source]] = {}
+        self._unfit: set[Program] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def addresses(self) -> Addresses | None:
+        if self._endpoint_port is None:
+            return None
+        return Addresses(f"127.0.0.1:{RUNTIME_API_PORT}", f"127.0.0.1:{self._endpoint_port()}")
+
+    def places(self, program: Program, code: Path) -> Places:
+        runtime_dir = RUNTIME_DIR if program.executable is not None else TASK_ROOT
+        return Places(TASK_ROOT, runtime_dir, places_path(program), library_path())
+
+    def prepare(self, program: Program) -> None:
+        self._spawn(self._prepare(program))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _prepare(self, program: Program) -> None:
+        try:
+            source = await self._source(program, {"LANG": LANG, "LD_LIBRARY_PATH": library_path()})
+        except SandboxFailed as failure:
+            logger.warning("Nothing is made ahead for %s: %s", program.executable or "custom runtimes", failure)
+        else:
+            source.pool.expect()
+
+    async def launch(self, spec: SandboxSpec) -> Sandbox:
+        source = await self._source(spec.program, spec.environment)
+        sandbox = await source.pool.take()
+        try:
+            await sandbox.assign(spec)
+        except BaseException:
+            await sandbox.discard()
+            raise
+        return sandbox
+
+    def describe(self) -> Mapping[str, Any]:
+        others = "bwrap" if self._bwrap else "process"
+        return {
+            "driver": self.name,
+            "isolated": self.isolated,
+            "programs": {"python": self.name, "others": others},
+            "limits": self._machine.describe(),
+            "fallbacks": dict(self.fallbacks),
+            "network": "host" if self._endpoint_port is None else "isolated",
+        }
+
+    async def trim(self) -> bool:
+        for source in self._running_sources():
+            if await source.pool.trim():
+                return True
+        return False
+
+    async def close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for source in self._running_sources():
+            await source.close()
+        await self._launcher.close()
+        self._machine.close()
+
+    def _running_sources(self) -> list[Source]:
+        done = [task for task in self._sources.values() if task.done() and not task.cancelled()]
+        return [task.result() for task in done if task.exception() is None]
+
+    async def _source(self, program: Program, environment: Mapping[str, str]) -> Source:
+        """What makes sandboxes for a program; one that has died, or has an outdated root, is replaced."""
+        variables = {name: value for name, value in environment.items() if name.startswith(_READ_AT_START)}
+        key = (program, frozenset(variables.items()), host_state())
+        task = self._sources.get(key)
+        if task is not None and task.done() and (task.exception() is not None or not task.result().is_alive):
+            task = None
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._open(program, variables, lambda: self._let_go(key)))
+            self._sources[key] = task
+        return await asyncio.shield(task)
+
+    def _let_go(self, key: _Key) -> None:
+        """Nothing has asked for this source for long, and nothing that it has made lives."""
+        task = self._sources.pop(key, None)
+        if task is not None and task.done() and task.exception() is None:
+            self._spawn(task.result().close())
+
+    async def _open(self, program: Program, variables: Mapping[str, str], unused: Callable[[], None]) -> Source:
+        if not self._launcher.is_alive:
+            await self._launcher.start()
+        if self._with_zygotes and program.language is Language.PYTHON and program not in self._unfit:
+            zygote = Zygote(self._machine, self._launcher, self._ports, self._user_ids, unused)
+            try:
+                await zygote.start(program, variables)
+                return zygote
+            except SandboxFailed as failure:
+                logger.warning("%s cannot be a zygote, bubblewrap takes its place: %s", program.executable, failure)
+                self._unfit.add(program)
+                await zygote.close()
+        if self._bwrap is None:
+            raise SandboxFailed("bubblewrap, which runs this runtime in a sandbox, does not work here")
+        source = Bubblewraps(self._bwrap, self._machine, self._launcher, self._ports, self._user_ids, unused)
+        await source.start(program, variables)
+        return source
+
+    def _ports(self) -> tuple[int, ...]:
+        return () if self._endpoint_port is None else (RUNTIME_API_PORT, self._endpoint_port())

@@ -1,0 +1,152 @@
+"""A sandbox in namespaces and limits of its own: what the isolating drivers have in common.
+
+It is made before there is a function for it, and given one later. Its first process is known by a pidfd: when that one
+is killed, everything in it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from lambdad.adapters.connection_owner import socket_inode
+from lambdad.adapters.process_tree import holds_socket
+from lambdad.adapters.sandboxes.limits import Limits, Machine
+from lambdad.domain.invocations import ExitStatus
+from lambdad.ports.sandbox import Address, SandboxFailed, SandboxSpec
+
+
+class IsolatedSandbox(ABC):
+    """A `lambdad.ports.sandbox.Sandbox`; `is_alive` until its processes are gone."""
+
+    def __init__(self, machine: Machine) -> None:
+        """Make its pipe and its limits. Raises OSError when the machine has no more."""
+        self._loop = asyncio.get_running_loop()
+        self._limits = Limits(machine, self._destroy)
+        self.output_fd, self._output = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.output_fd, False)
+        self.listeners: Sequence[socket.socket] = ()
+        self._pid = 0
+        self._pidfd = -1
+        self._made: asyncio.Future[None] = self._loop.create_future()
+        self._status: asyncio.Future[ExitStatus] = self._loop.create_future()
+        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._is_frozen = False
+        self._max_memory = 0
+
+    # Making
+
+    async def made(self) -> None:
+        """Wait until it is there, waiting for a function. Raises SandboxFailed; it has cleaned up then."""
+        try:
+            await asyncio.shield(self._made)
+        except BaseException:
+            await self.discard()
+            raise
+
+    @abstractmethod
+    async def assign(self, spec: SandboxSpec) -> None:
+        """Give it its function. Raises SandboxFailed."""
+
+    async def discard(self) -> None:
+        """End a sandbox that has no function."""
+        await self.kill()
+        self.close()
+
+    @property
+    def is_alive(self) -> bool:
+        return not self._gone.done() and not self._status.done()
+
+    def _close_output(self) -> None:
+        """Let go of our copy of what the function writes to, when it has its own."""
+        if self._output >= 0:
+            os.close(self._output)
+            self._output = -1
+
+    def _fail(self, reason: str) -> None:
+        """It could not be made, or not be given its function."""
+        if not self._made.done():
+            self._made.set_exception(SandboxFailed(reason))
+            self._made.exception()
+        if not self._pid:
+            self._died()
+
+    # Ending
+
+    def _ended(self, status: ExitStatus) -> None:
+        """The runtime's process has ended."""
+        self._limits.ended()
+        if not self._status.done():
+            self._status.set_result(ExitStatus(signal="killed") if self._limits.was_exceeded else status)
+
+    def _died(self) -> None:
+        """The first process has ended, and all others with it."""
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+        self._read_last_words()
+        self._ended(ExitStatus(signal="killed"))
+        if not self._made.done():
+            self._made.set_exception(SandboxFailed("the sandbox ended before it was ready"))
+            self._made.exception()
+        self._max_memory = self._limits.max_memory_bytes()
+        self._limits.close()
+        self._close_output()
+        for listener in self.listeners:
+            listener.close()
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+    @abstractmethod
+    def _read_last_words(self) -> None:
+        """Take what the sandbox has said of its end, and stop listening."""
+
+    async def wait(self) -> ExitStatus:
+        return await asyncio.shield(self._status)
+
+    async def kill(self) -> None:
+        self._destroy()
+        await asyncio.shield(self._gone)
+
+    def _destroy(self) -> None:
+        self.thaw()
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        elif not self._pid:
+            self._died()
+
+    def close(self) -> None:
+        if self.output_fd >= 0:
+            os.close(self.output_fd)
+            self.output_fd = -1
+
+    # Running
+
+    def initialized(self) -> None:
+        self._limits.limit_cpu()
+
+    def freeze(self) -> None:
+        if not self._is_frozen and self._pidfd >= 0:
+            self._is_frozen = True
+            self._limits.freeze()
+
+    def thaw(self) -> None:
+        if self._is_frozen:
+            self._is_frozen = False
+            self._limits.thaw()
+
+    def owns(self, client: Address, server: Address) -> bool:
+        inode = socket_inode(client, server)
+        return inode is not None and holds_socket(self._pid, inode)
+
+    def max_memory_bytes(self) -> int:
+        if not self._gone.done():
+            self._max_memory = self._limits.max_memory_bytes()
+        return self._max_memory

@@ -1,0 +1,100 @@
+"""The daemon's side of the launcher: the process that prepares roots and starts what lives in them."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from lambdad.adapters.sandboxes.channel import Channel, Message
+from lambdad.adapters.sandboxes.root_plan import SANDBOX_PACKAGE, RootPlan
+from lambdad.ports.sandbox import SandboxFailed
+from lambdad_sandbox import wire
+
+START_TIMEOUT_S: Final = 20.0
+
+
+class Answer:
+    """A channel for one answer: the first message, or that there will be none."""
+
+    def __init__(self) -> None:
+        self._answer: asyncio.Future[tuple[Message, list[int]]] = asyncio.get_running_loop().create_future()
+        self.channel = Channel(self._received, self._ended)
+
+    def _received(self, message: Message, descriptors: list[int]) -> None:
+        if self._answer.done():
+            wire.close_all(descriptors)
+        elif "failed" in message:
+            self._answer.set_exception(SandboxFailed(message["failed"]))
+        else:
+            self._answer.set_result((message, descriptors))
+
+    def _ended(self) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(SandboxFailed("the process that makes sandboxes has ended"))
+
+    async def take(self) -> tuple[Message, list[int]]:
+        """The answer. Raises SandboxFailed when it is that something failed, or nobody is left to give one."""
+        self.channel.remote.close()
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._answer), START_TIMEOUT_S)
+        except TimeoutError:
+            raise SandboxFailed("the process that makes sandboxes does not answer") from None
+
+
+class Launcher:
+    """One launcher process."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: Answer | None = None
+        self._roots = 0
+
+    @property
+    def is_alive(self) -> bool:
+        return self._control is not None and self._control.channel.is_open
+
+    async def start(self) -> None:
+        """Start it, again if it has died. Raises SandboxFailed when this user may not do here what it must."""
+        control = self._control = Answer()
+        fd = control.channel.remote.fileno()
+        command = [sys.executable, "-I", "-S", str(SANDBOX_PACKAGE / "start.py"), "launcher", str(fd)]
+        # From this thread, which lives as long as the daemon: the kernel ends the launcher with its parent thread.
+        self._process = subprocess.Popen(  # noqa: ASYNC220 - it takes a millisecond
+            command, env={}, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(fd,)
+        )
+        await control.take()
+
+    def send(self, message: Message, descriptors: Sequence[int]) -> None:
+        if self._control is not None and self._control.channel.is_open:
+            self._control.channel.send(message, descriptors)
+
+    async def add_root(self, plan: RootPlan) -> str:
+        """Make a root; its name. Raises SandboxFailed."""
+        self._roots += 1
+        name = f"root{self._roots}"
+        answer = Answer()
+        self.send({"do": "root", "name": name, "plan": plan.plan}, [answer.channel.remote.fileno()])
+        try:
+            await answer.take()
+        finally:
+            answer.channel.close()
+        return name
+
+    async def close(self) -> None:
+        """End it, and with it everything that it has started."""
+        if self._control is not None:
+            self._control.channel.close()
+        if self._process is not None:
+            await asyncio.to_thread(self._process.wait)
+
+
+def start_zygote(
+    launcher: Launcher, root: str, arguments: Sequence[str], environment: Mapping[str, Any], control: Channel
+) -> None:
+    """Have a zygote run in a root; it says on `control` when it is ready."""
+    message = {"do": "zygote", "root": root, "arguments": list(arguments), "environment": dict(environment)}
+    launcher.send(message, [control.remote.fileno()])
+    control.remote.close()

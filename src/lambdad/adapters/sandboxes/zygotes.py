@@ -1,0 +1,146 @@
+"""The zygote driver: sandboxes that are forked from an interpreter which has everything loaded already."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+
+from lambdad.adapters.sandboxes.channel import Channel, Message
+from lambdad.adapters.sandboxes.isolated import IsolatedSandbox
+from lambdad.adapters.sandboxes.identity import UserIds, exit_status
+from lambdad.adapters.sandboxes.launcher import Launcher, start_zygote
+from lambdad.adapters.sandboxes.limits import Machine
+from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, SANDBOX_PACKAGE, root_plan
+from lambdad.adapters.sandboxes.warm_pool import WarmPool
+from lambdad.ports.sandbox import Program, SandboxFailed, SandboxSpec
+from lambdad_sandbox import wire
+
+_READY_AHEAD = 1
+_MOST_AHEAD = 16
+
+
+class ZygoteSandbox(IsolatedSandbox):
+    """A sandbox that a zygote has forked. Its first process answers on a channel."""
+
+    def __init__(self, machine: Machine, launcher: Launcher, zygote: Channel, request: Message) -> None:
+        super().__init__(machine)
+        self._launcher = launcher
+        self._assigned: asyncio.Future[None] = self._loop.create_future()
+        self._is_ready = False
+        self._channel = Channel(self._received, self._hung_up)
+        entries = self._limits.entries()
+        zygote.send(request, [self._channel.remote.fileno(), self._output, *entries])
+        wire.close_all(entries)
+        self._channel.remote.close()
+        self._close_output()
+
+    async def assign(self, spec: SandboxSpec) -> None:
+        self._limits.assign(self._pid, spec.memory_mb, spec.ephemeral_storage_mb)
+        message = {
+            "do": "assign",
+            "code": str(spec.code),
+            "tmp_mb": spec.ephemeral_storage_mb,
+            "environment": dict(spec.environment),
+        }
+        self._launcher.send(message, [self._channel.fileno()])
+        await self._assigned
+
+    def _received(self, message: Message, descriptors: list[int]) -> None:
+        if "pid" in message:
+            self._pid, self._pidfd = message["pid"], descriptors[0]
+            self._loop.add_reader(self._pidfd, self._died)
+        elif "ready" in message:
+            self.listeners = [_listener(fd) for fd in descriptors]
+            self._is_ready = True
+        elif "assigned" in message:
+            self._settle(None)
+        elif "status" in message:
+            self._ended(exit_status(message["status"]))
+        elif "failed" in message:
+            self._settle(message["failed"])
+            self._fail(message["failed"])
+        if self._is_ready and self._pid and not self._made.done():
+            self._made.set_result(None)
+
+    def _settle(self, failure: str | None) -> None:
+        if self._assigned.done():
+            return
+        if failure is None:
+            self._assigned.set_result(None)
+        else:
+            self._assigned.set_exception(SandboxFailed(failure))
+            self._assigned.exception()
+
+    def _hung_up(self) -> None:
+        """Nobody is at the other end: the first process is dying, or there never was one."""
+        self._settle("the sandbox has ended")
+        if not self._pid:
+            self._died()
+
+    def _read_last_words(self) -> None:
+        self._channel.read()
+        self._channel.close()
+        self._settle("the sandbox has ended")
+
+
+class Zygote:
+    """An interpreter to fork sandboxes from, and those that are ready."""
+
+    def __init__(self, machine: Machine, launcher: Launcher, ports: Callable[[], tuple[int, ...]], user_ids: UserIds, unused: Callable[[], None]) -> None:
+        self._machine = machine
+        self._launcher = launcher
+        self._ports = ports
+        self._user_ids = user_ids
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._control = Channel(self._received, self._died)
+        self.pool = WarmPool(self._make, unused, _READY_AHEAD, _MOST_AHEAD)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._control.is_open
+
+    async def start(self, program: Program, environment: Mapping[str, str]) -> None:
+        """Start the interpreter; for a program that has none, all but that. Raises SandboxFailed when it cannot be."""
+        plan = await asyncio.to_thread(root_plan, program)
+        root = await self._launcher.add_root(plan)
+        arguments: list[str] = []
+        if program.executable is not None:
+            script = f"{RUNTIME_DIR}/{SANDBOX_PACKAGE.name}/start.py"
+            arguments = [plan.executable, *program.flags, script, "zygote", *plan.sdk_dirs]
+        start_zygote(self._launcher, root, arguments, environment, self._control)
+        await asyncio.shield(self._ready)
+
+    def _received(self, message: Message, descriptors: list[int]) -> None:
+        if self._ready.done():
+            return
+        if "failed" in message:
+            self._ready.set_exception(SandboxFailed(message["failed"]))
+            self._ready.exception()
+        else:
+            self._ready.set_result(None)
+
+    def _died(self) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(SandboxFailed("the interpreter does not start in a sandbox"))
+            self._ready.exception()
+
+    async def _make(self) -> IsolatedSandbox:
+        await asyncio.shield(self._ready)
+        request: Message = {"user_id": self._user_ids.next(), "ports": self._ports()}
+        try:
+            sandbox = ZygoteSandbox(self._machine, self._launcher, self._control, request)
+        except OSError as error:
+            raise SandboxFailed(str(error)) from error
+        await sandbox.made()
+        return sandbox
+
+    async def close(self) -> None:
+        await self.pool.close()
+        self._control.close()
+
+
+def _listener(fd: int) -> socket.socket:
+    listener = socket.socket(fileno=fd)
+    listener.setblocking(False)
+    return listener

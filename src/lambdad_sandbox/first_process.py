@@ -1,0 +1,146 @@
+"""The first process of a sandbox that a zygote has forked, and the second one, which becomes the function's runtime.
+
+The first has a privileged moment, in which it gives the sandbox what it needs: its own /proc before there is a
+function, and the function's code and /tmp when there is one. Then it is only what a process namespace cannot do without:
+it buries orphans, and when it ends, everything ends. The runtime is not in its place because the kernel ignores signals
+that process 1 has no handler for, also those that it sends to itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+
+from . import confinement, kernel, namespaces, wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, List, NoReturn, Optional
+
+    from .wire import Message
+
+OUTPUT_FD = 3
+"""Where a function finds the pipe that is its log, beside its standard output and error."""
+_ASSIGNMENT_FD = 4
+_READ_BYTES = 65536
+
+
+def enter(request: "Message", channel: socket.socket, output: int, entries: "List[int]") -> "Dict[str, str]":
+    """Be the first process of a sandbox; return only in the second, with the function's variables.
+
+    `entries` lead into the control groups, `channel` to the daemon, `output` to the function's log.
+    """
+    try:
+        os.setsid()
+        kernel.die_with_parent()
+        kernel.set_process_name("init")
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        namespaces.enter_control_groups(entries)
+        wire.close_all(entries)
+        kernel.set_hostname(namespaces.HOSTNAME)
+        namespaces.mount_proc()
+        ports: "List[int]" = request["ports"]
+        if ports:
+            namespaces.raise_loopback()
+        listeners = namespaces.listen(ports)
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            return _become_runtime(request, output, reading)
+        wire.send(channel, {"ready": True}, [listener.fileno() for listener in listeners])
+        for listener in listeners:
+            listener.close()
+        wire.close_all((output, reading))
+        _assign(channel, writing, request["user_id"])
+    except (OSError, KeyError, ValueError) as error:
+        _fail(channel, str(error))
+    _supervise(child, channel)
+
+
+def _assign(channel: socket.socket, writing: int, user_id: "Optional[int]") -> None:
+    """Wait for a function, give it its place, hand its variables to the runtime, and lose all privileges."""
+    message, descriptors = wire.receive(channel)
+    if message is None:
+        os._exit(0)  # the daemon does not want this sandbox any more
+    if "refused" in message:
+        _fail(channel, message["refused"])
+    kernel.move_mount(descriptors[0], namespaces.TASK_ROOT)
+    namespaces.mount_tmp(message["tmp_mb"])
+    wire.close_all(descriptors)
+    os.write(writing, json.dumps(message["environment"]).encode())
+    os.close(writing)
+    wire.send(channel, {"assigned": True})
+    kernel.drop_bounding_set()
+    confinement.become(user_id)
+    kernel.set_dumpable(False)
+    kernel.die_with_parent()
+    confinement.give_up_capabilities()
+
+
+def _supervise(child: int, channel: socket.socket) -> "NoReturn":
+    """Bury whoever dies, until the runtime has; its status is the sandbox's."""
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == child:
+            try:
+                wire.send(channel, {"status": status})
+            finally:
+                os._exit(0)
+
+
+def _fail(channel: socket.socket, reason: str) -> "NoReturn":
+    try:
+        wire.send(channel, {"failed": reason})
+    finally:
+        os._exit(1)
+
+
+def _become_runtime(request: "Message", output: int, reading: int) -> "Dict[str, str]":
+    """Be the process that will run the function: unprivileged first, then wait for the function's variables."""
+    try:
+        os.setsid()
+        arrange_descriptors(output, reading)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        confinement.become(request["user_id"])
+        confinement.enter_user_namespace()
+        confinement.limit_resources()
+        kernel.drop_bounding_set()
+        confinement.give_up_capabilities()
+    except OSError as error:
+        os.write(OUTPUT_FD, f"lambdad: {error}\n".encode())
+        os._exit(1)
+    variables = _read_all(_ASSIGNMENT_FD)
+    os.close(_ASSIGNMENT_FD)
+    if not variables:
+        os._exit(0)  # the first process has failed, and said why
+    assigned: "Dict[str, str]" = json.loads(variables)
+    assigned["_LAMBDA_TELEMETRY_LOG_FD"] = str(OUTPUT_FD)
+    return assigned
+
+
+def arrange_descriptors(output: int, assignment: int) -> None:
+    """0 to 4 as a runtime expects them; nothing else stays open."""
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    # Out of the way first: a source may have the number that another one is to have.
+    sources = [os.dup(fd) for fd in (nothing, output, output, output, assignment)]
+    sources = [fd if fd > _ASSIGNMENT_FD else _above(fd) for fd in sources]
+    for target, source in enumerate(sources):
+        os.dup2(source, target)
+    os.closerange(_ASSIGNMENT_FD + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _above(fd: int) -> int:
+    import fcntl
+
+    return fcntl.fcntl(fd, fcntl.F_DUPFD, _ASSIGNMENT_FD + 1)
+
+
+def _read_all(fd: int) -> bytes:
+    parts: "List[bytes]" = []
+    while True:
+        part = os.read(fd, _READ_BYTES)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)

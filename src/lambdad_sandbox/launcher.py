@@ -1,0 +1,218 @@
+"""The launcher: prepares roots, starts zygotes and bubblewrap in them, and mounts functions' code.
+
+It has what the daemon should not have: one thread, so that it can change namespaces, and the privileges that mounts
+take. For an ordinary user it gets them in a user namespace of its own. Every message is one thing to do; what cannot be
+done is said on the socket that came with the message.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+from . import confinement, kernel, namespaces, root, wire, zygote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Dict, List, NoReturn
+
+    from .wire import Message
+
+    Handler = Callable[["Message", List[int]], None]
+
+# Where the roots are mounted, in this process's mount namespace alone. Any directory would do that every user may look
+# into, that is there on every Linux, and that nothing which the roots are made of is below.
+_ROOTS = "/sys"
+_STANDARD_STREAMS = 3
+
+
+class Launcher:
+    """The roots that are there, and what is done with them."""
+
+    def __init__(self, directory: str) -> None:
+        """`directory` is an empty one, which the roots are mounted in: seen by this process alone."""
+        self._directory = directory
+        self._roots: "Dict[str, str]" = {}
+        self._handlers: "Dict[str, Handler]" = {
+            "root": self.add_root,
+            "zygote": self.start_zygote,
+            "bubblewrap": self.start_bubblewrap,
+            "assign": self.assign,
+            "furnish": self.furnish,
+        }
+
+    def handle(self, message: "Message", descriptors: "List[int]") -> None:
+        """Do what a message says; its last descriptor is the socket that hears of a failure."""
+        try:
+            self._handlers[message["do"]](message, descriptors)
+        except OSError as error:
+            answer = socket.socket(fileno=os.dup(descriptors[-1]))
+            try:
+                wire.send(answer, {"refused" if message["do"] == "assign" else "failed": str(error)})
+            except OSError:
+                pass  # it is not wanted any more
+            finally:
+                answer.close()
+        finally:
+            wire.close_all(descriptors)
+
+    def add_root(self, message: "Message", descriptors: "List[int]") -> None:
+        """Make the root `name` of `plan`, and say that it is there."""
+        base = os.path.join(self._directory, message["name"])
+        os.mkdir(base)
+        root.build(message["plan"], base)
+        root.seal(base)
+        self._roots[message["name"]] = base
+        answer = socket.socket(fileno=os.dup(descriptors[-1]))
+        wire.send(answer, {"ready": True})
+        answer.close()
+
+    def start_zygote(self, message: "Message", descriptors: "List[int]") -> None:
+        """Run `arguments` in a root, with the one descriptor that came as its control.
+
+        Without arguments this process's child is the zygote: of functions that do nothing, to see whether it works.
+        """
+        base = self._roots[message["root"]]
+        if os.fork() != 0:
+            return
+        if message["arguments"]:
+            _replace(descriptors, lambda: _enter_root(base), message)
+        else:
+            _rehearse(descriptors, base)
+
+    def start_bubblewrap(self, message: "Message", descriptors: "List[int]") -> None:
+        """Run bubblewrap with a root. Descriptors: `passed` of them as 3 and up, the first of which is the output; the
+        entries of control groups; the answer."""
+        base = self._roots[message["root"]]
+        count = message["passed"]
+        arguments = [base if argument == "{root}" else argument for argument in message["arguments"]]
+
+        def prepare() -> None:
+            os.setsid()
+            namespaces.enter_control_groups(descriptors[count:-1])
+            for stream in (1, 2):
+                os.dup2(descriptors[0], stream)
+            confinement.limit_resources()
+            confinement.become(message["user_id"])
+            kernel.die_with_parent()
+
+        if os.fork() == 0:
+            _replace(descriptors[:count], prepare, {**message, "arguments": arguments})
+
+    def assign(self, message: "Message", descriptors: "List[int]") -> None:
+        """Pass a zygote's sandbox its function, with the function's code as a mount."""
+        code = namespaces.open_code(message["code"])
+        channel = socket.socket(fileno=os.dup(descriptors[-1]))
+        try:
+            wire.send(channel, message, [code])
+        finally:
+            channel.close()
+            os.close(code)
+
+    def furnish(self, message: "Message", descriptors: "List[int]") -> None:
+        """Give a sandbox of bubblewrap its function: from inside of its namespaces, where a pidfd leads.
+
+        Descriptors: the pidfd, the socket on which the sandbox waits for `assignment`, the answer.
+        """
+        code = namespaces.open_code(message["code"])
+        if os.fork() == 0:
+            _furnish(message, code, *descriptors)
+        os.close(code)
+
+
+def _enter_root(base: str) -> None:
+    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    kernel.pivot_root(base)
+    os.setsid()
+    kernel.die_with_parent()
+
+
+def _rehearse(descriptors: "List[int]", base: str) -> "NoReturn":
+    """In a child: do all that a zygote does, but for its interpreter."""
+    control = socket.socket(fileno=descriptors[0])
+    try:
+        _enter_root(base)
+        zygote.serve(control)
+    except OSError as error:
+        wire.send(control, {"failed": str(error)})
+    finally:
+        os._exit(0)
+
+
+def _replace(descriptors: "List[int]", prepare: "Callable[[], None]", message: "Message") -> "NoReturn":
+    """In a child: become a program with exactly these descriptors after the standard ones. A failure is reported."""
+    try:
+        prepare()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        highest = _STANDARD_STREAMS + len(descriptors)
+        copies = [_duplicate_above(fd, highest) for fd in descriptors]
+        for target, source in enumerate(copies, _STANDARD_STREAMS):
+            os.dup2(source, target)
+        os.closerange(highest, os.sysconf("SC_OPEN_MAX"))
+        arguments = message["arguments"]
+        os.execve(arguments[0], arguments, message["environment"])
+    except OSError as error:
+        os.write(2, f"{message['arguments'][0]}: {error}\n".encode())
+    finally:
+        os._exit(1)
+
+
+def _duplicate_above(fd: int, least: int) -> int:
+    import fcntl
+
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least)
+
+
+def _furnish(message: "Message", code: int, pidfd: int, assignment: int, answer_fd: int) -> "NoReturn":
+    answer = socket.socket(fileno=answer_fd)
+    try:
+        joined = kernel.CLONE_NEWNS | (kernel.CLONE_NEWNET if message["ports"] else 0)
+        kernel.setns(pidfd, joined if os.geteuid() == 0 else joined | kernel.CLONE_NEWUSER)
+        kernel.move_mount(code, namespaces.TASK_ROOT)
+        namespaces.mount_tmp(message["tmp_mb"])
+        listeners = namespaces.listen(message["ports"])
+        with socket.socket(fileno=assignment) as waiting:
+            waiting.setblocking(True)
+            waiting.sendall(message["assignment"].encode())
+            waiting.shutdown(socket.SHUT_RDWR)
+        wire.send(answer, {"furnished": True}, [listener.fileno() for listener in listeners])
+    except OSError as error:
+        wire.send(answer, {"failed": str(error)})
+    finally:
+        os._exit(0)
+
+
+def _become_privileged() -> None:
+    """For an ordinary user: a user namespace in which we may mount. Our files stay ours, and nobody else is there."""
+    user_id, group_id = os.geteuid(), os.getegid()
+    kernel.unshare(kernel.CLONE_NEWUSER)
+    confinement.map_ids(f"{user_id} {user_id}", f"{group_id} {group_id}")
+
+
+def main(control_fd: int) -> None:
+    """Serve the daemon, at the other end of a socket, until it goes."""
+    control = socket.socket(fileno=control_fd)
+    os.set_inheritable(control_fd, False)
+    kernel.die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to answer
+    try:
+        if os.geteuid() != 0:
+            _become_privileged()
+            kernel.die_with_parent()
+        kernel.unshare(kernel.CLONE_NEWNS)
+        kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_SLAVE)
+        kernel.mount("lambdad", _ROOTS, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,mode=755")
+    except OSError as error:
+        wire.send(control, {"failed": str(error)})
+        return
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    wire.send(control, {"ready": True})
+    launcher = Launcher(_ROOTS)
+    while True:
+        message, descriptors = wire.receive(control)
+        if message is None:
+            return
+        launcher.handle(message, descriptors)

@@ -1,0 +1,74 @@
+"""The root directory that sandboxes of one runtime share: a read-only tree put together from parts of the host.
+
+A plan, which the daemon makes, says what is in it. Nothing that is not in the plan can be seen.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Mapping
+
+    Plan = Mapping[str, Any]
+
+_SIZE_MB = 4
+_MODE = "755"
+_FILE_MODE = 0o644
+
+
+def build(plan: "Plan", base: str) -> None:
+    """Make the tree of `plan` at `base`, an empty directory of a mount namespace of our own. Raises OSError.
+
+    `directories`: paths. `links`: target by path. `files`: text by path. `binds`: source by path, read-only and without
+    devices or set-user-ids. `devices`: device files of the host, by path. `/proc` is the host's: each sandbox mounts its
+    own over it before anything of the function runs.
+    """
+    kernel.mount("lambdad", base, "tmpfs", kernel.MS_NOSUID, f"size={_SIZE_MB}m,mode={_MODE}")
+    for path in plan["directories"]:
+        os.makedirs(base + path, exist_ok=True)
+    for path, target in plan["links"].items():
+        os.symlink(target, base + path)
+    for path, text in plan["files"].items():
+        with open(base + path, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(base + path, _FILE_MODE)
+    attributes = kernel.MOUNT_ATTR_RDONLY | kernel.MOUNT_ATTR_NOSUID
+    for path, source in plan["binds"].items():
+        _bind(source, base + path, attributes | kernel.MOUNT_ATTR_NODEV)
+    for path in plan["devices"]:
+        _bind(path, base + path, attributes)
+    os.mkdir(base + "/proc")
+    kernel.mount("/proc", base + "/proc", None, kernel.MS_BIND | kernel.MS_REC)
+    kernel.set_mount_attributes(base, kernel.MOUNT_ATTR_NOSUID)
+
+
+def seal(base: str) -> None:
+    """Make the tree's own directory read-only; what is mounted in it has its attributes already."""
+    kernel.mount(None, base, None, kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID)
+
+
+def _bind(source: str, target: str, attributes: int) -> None:
+    if os.path.isdir(source):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, _FILE_MODE))
+    tree = detached(source, attributes)
+    try:
+        kernel.move_mount(tree, target)
+    finally:
+        os.close(tree)
+
+
+def detached(source: str, attributes: int) -> int:
+    """A copy of what is mounted at `source`, with its attributes set before anybody can see it. Raises OSError."""
+    tree = kernel.open_tree(source)
+    try:
+        kernel.set_mount_attributes(tree, attributes)
+    except OSError:
+        os.close(tree)
+        raise
+    return tree

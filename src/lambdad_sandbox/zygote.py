@@ -1,0 +1,128 @@
+"""An interpreter that has imported what functions need, and forks a sandbox at each request.
+
+It lives in the root that its sandboxes will have, as the only thread of its process, and holds no secrets: everything
+in its memory is in theirs.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import signal
+import socket
+import sys
+import time
+
+from . import first_process, kernel, namespaces, wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Dict, Iterable, List, NoReturn, Sequence
+
+CONTROL_FD = 3
+# What functions import most, and what the AWS SDK needs from the standard library: each costs a function nothing then.
+_PRELOADED = """
+    __future__ _strptime abc argparse ast base64 binascii bisect calendar codecs collections.abc configparser contextlib
+    contextvars copy csv dataclasses datetime decimal email.message email.parser email.utils enum fnmatch functools
+    getpass glob gzip hashlib heapq hmac html http.client http.cookiejar http.cookies inspect io ipaddress itertools json
+    keyword linecache logging logging.config math mimetypes numbers operator os pathlib pickle platform pprint queue
+    random re secrets select selectors shutil signal socket ssl stat string struct subprocess tempfile textwrap threading
+    time traceback types typing unicodedata urllib.error urllib.parse urllib.request uuid warnings weakref
+    xml.etree.ElementTree zipfile zlib zoneinfo
+""".split()
+
+
+def preload() -> None:
+    """Import what functions are likely to import; what this interpreter does not have is left out."""
+    for name in _PRELOADED:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            continue
+
+
+def serve(control: socket.socket) -> "Dict[str, str]":
+    """Fork sandboxes until the daemon goes; return in the process that is to be a function's runtime."""
+    wire.send(control, {"ready": True})
+    while True:
+        request, descriptors = wire.receive(control)
+        if request is None:
+            os._exit(0)
+        channel = socket.socket(fileno=descriptors[0])
+        output, entries = descriptors[1], descriptors[2:]
+        try:
+            pid, pidfd = kernel.fork_into(namespaces.namespaces(bool(request["ports"])))
+        except OSError as error:
+            wire.send(channel, {"failed": str(error)})
+        else:
+            if pid == 0:
+                control.close()
+                return first_process.enter(request, channel, output, entries)
+            _introduce(channel, pid, pidfd)
+        channel.close()
+        wire.close_all((output, *entries))
+
+
+def _introduce(channel: socket.socket, pid: int, pidfd: int) -> None:
+    """Tell the daemon who the first process is."""
+    try:
+        wire.send(channel, {"pid": pid}, [pidfd])
+    except OSError:
+        os.kill(pid, signal.SIGKILL)  # the daemon has changed its mind
+    os.close(pidfd)
+
+
+def main(sdk_folders: "Sequence[str]") -> None:
+    """Run a zygote, and in time the runtime of each function that is forked from it."""
+    kernel.die_with_parent()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the daemon has a pidfd of each child; the kernel buries them
+    from _lambdad_bootstrap import runtime  # type: ignore[import-not-found]
+
+    sys.path.pop(0)  # the folder that this was imported from
+    preload()
+    gc.collect()
+    gc.freeze()
+    variables = serve(socket.socket(fileno=CONTROL_FD))
+    os.environ.clear()
+    os.environ.update(variables)
+    time.tzset()
+    os.chdir(variables["LAMBDA_TASK_ROOT"])
+    forget_shadowed(_module_folders(variables))
+    runtime.main(sdk_folders)
+
+
+def _module_folders(variables: "Dict[str, str]") -> "List[str]":
+    """Where a function's own modules are, which come before the standard library."""
+    version = "python%d.%d" % sys.version_info[:2]
+    own = [variables["LAMBDA_TASK_ROOT"], f"/opt/python/lib/{version}/site-packages", "/opt/python"]
+    return own + [folder for folder in variables.get("PYTHONPATH", "").split(":") if folder]
+
+
+def forget_shadowed(folders: "Iterable[str]") -> None:
+    """Take out of `sys.modules` what was preloaded and the function has a module of its own of the same name for.
+
+    What the runtime itself has loaded stays: the runtime of Lambda has loaded it, too, before the function's code.
+    """
+    from _lambdad_bootstrap.imports import STANDARD_MODULES
+
+    for folder in folders:
+        try:
+            entries = os.listdir(folder)
+        except OSError:
+            continue
+        for entry in entries:
+            name = entry.partition(".")[0]
+            if name in sys.modules and name not in STANDARD_MODULES and _is_preloaded(sys.modules[name]):
+                _forget(name)
+
+
+def _is_preloaded(module: "ModuleType") -> bool:
+    origin = getattr(getattr(module, "__spec__", None), "origin", None)
+    return bool(origin) and origin not in ("built-in", "frozen") and not module.__name__.startswith("_lambdad_")
+
+
+def _forget(name: str) -> None:
+    for loaded in [each for each in sys.modules if each == name or each.startswith(name + ".")]:
+        del sys.modules[loaded]
