@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,10 @@ import pytest
 
 from lambdad.adapters.runtime_discovery import RuntimeDiscovery
 from lambdad.domain.runtimes import SUPPORTED, Language, Version
+
+
+SYSTEM_PYTHON = shutil.which("python3", path="/usr/local/bin:/usr/bin") or "/usr/bin/python3"
+"""A Python that functions see in every sandbox: those that bring a runtime of their own are written for it."""
 
 
 @dataclass(frozen=True)

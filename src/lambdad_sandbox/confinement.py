@@ -15,7 +15,7 @@ PROCESSES = 1024
 """https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html has both."""
 
 
-def become(user_id: "int | None") -> None:
+def become(user_id: int | None) -> None:
     """Change to a user of this host; None stays who we are, where nobody else may be had."""
     if user_id is not None:
         os.setgroups([])

@@ -1,9 +1,9 @@
 """The first process of a sandbox that a zygote has forked, and the second one, which becomes the function's runtime.
 
 The first has a privileged moment, in which it gives the sandbox what it needs: its own /proc before there is a
-function, and the function's code and /tmp when there is one. Then it is only what a process namespace cannot do without:
-it buries orphans, and when it ends, everything ends. The runtime is not in its place because the kernel ignores signals
-that process 1 has no handler for, also those that it sends to itself.
+function, and the function's code and /tmp when there is one. Then it is only what a process namespace cannot do
+without: it buries orphans, and when it ends, everything ends. The runtime is not in its place because the kernel
+ignores signals that process 1 has no handler for, also those that it sends to itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from . import confinement, kernel, namespaces, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, NoReturn, Optional
+    from collections.abc import Callable
+    from typing import NoReturn
 
     from .wire import Message
 
@@ -27,10 +28,13 @@ _ASSIGNMENT_FD = 4
 _READ_BYTES = 65536
 
 
-def enter(request: "Message", channel: socket.socket, output: int, entries: "List[int]") -> "Dict[str, str]":
+def enter(
+    request: Message, channel: socket.socket, output: int, entries: list[int], rehearse: Callable[[], None]
+) -> dict[str, str]:
     """Be the first process of a sandbox; return only in the second, with the function's variables.
 
-    `entries` lead into the control groups, `channel` to the daemon, `output` to the function's log.
+    `entries` lead into the control groups, `channel` to the daemon, `output` to the function's log. The second process
+    calls `rehearse` when it has lost all privileges and has time, as there is no function yet.
     """
     try:
         os.setsid()
@@ -41,14 +45,14 @@ def enter(request: "Message", channel: socket.socket, output: int, entries: "Lis
         wire.close_all(entries)
         kernel.set_hostname(namespaces.HOSTNAME)
         namespaces.mount_proc()
-        ports: "List[int]" = request["ports"]
+        ports: list[int] = request["ports"]
         if ports:
             namespaces.raise_loopback()
         listeners = namespaces.listen(ports)
         reading, writing = os.pipe()
-        child = os.fork()
+        child = kernel.fork_quietly()
         if child == 0:
-            return _become_runtime(request, output, reading)
+            return _become_runtime(request, output, reading, rehearse)
         wire.send(channel, {"ready": True}, [listener.fileno() for listener in listeners])
         for listener in listeners:
             listener.close()
@@ -56,20 +60,25 @@ def enter(request: "Message", channel: socket.socket, output: int, entries: "Lis
         _assign(channel, writing, request["user_id"])
     except (OSError, KeyError, ValueError) as error:
         _fail(channel, str(error))
-    _supervise(child, channel)
+    return _supervise(child, channel)
 
 
-def _assign(channel: socket.socket, writing: int, user_id: "Optional[int]") -> None:
-    """Wait for a function, give it its place, hand its variables to the runtime, and lose all privileges."""
-    message, descriptors = wire.receive(channel)
-    if message is None:
+def _assign(channel: socket.socket, writing: int, user_id: int | None) -> None:
+    """Wait for a function, give it its place, hand its variables to the runtime, and lose all privileges.
+
+    The message is the size of /tmp in MB, a line end, and the variables in JSON, which only the runtime reads; with it
+    comes the mount of the code. Without one it is the reason why there is none.
+    """
+    data, descriptors = wire.receive_bytes(channel)
+    if not data:
         os._exit(0)  # the daemon does not want this sandbox any more
-    if "refused" in message:
-        _fail(channel, message["refused"])
+    size, _, variables = data.partition(b"\n")
+    if not descriptors:
+        _fail(channel, variables.decode())
     kernel.move_mount(descriptors[0], namespaces.TASK_ROOT)
-    namespaces.mount_tmp(message["tmp_mb"])
+    namespaces.mount_tmp(int(size))
     wire.close_all(descriptors)
-    os.write(writing, json.dumps(message["environment"]).encode())
+    os.write(writing, variables)
     os.close(writing)
     wire.send(channel, {"assigned": True})
     kernel.drop_bounding_set()
@@ -79,7 +88,7 @@ def _assign(channel: socket.socket, writing: int, user_id: "Optional[int]") -> N
     confinement.give_up_capabilities()
 
 
-def _supervise(child: int, channel: socket.socket) -> "NoReturn":
+def _supervise(child: int, channel: socket.socket) -> NoReturn:
     """Bury whoever dies, until the runtime has; its status is the sandbox's."""
     while True:
         pid, status = os.waitpid(-1, 0)
@@ -90,14 +99,14 @@ def _supervise(child: int, channel: socket.socket) -> "NoReturn":
                 os._exit(0)
 
 
-def _fail(channel: socket.socket, reason: str) -> "NoReturn":
+def _fail(channel: socket.socket, reason: str) -> NoReturn:
     try:
         wire.send(channel, {"failed": reason})
     finally:
         os._exit(1)
 
 
-def _become_runtime(request: "Message", output: int, reading: int) -> "Dict[str, str]":
+def _become_runtime(request: Message, output: int, reading: int, rehearse: Callable[[], None]) -> dict[str, str]:
     """Be the process that will run the function: unprivileged first, then wait for the function's variables."""
     try:
         os.setsid()
@@ -111,11 +120,12 @@ def _become_runtime(request: "Message", output: int, reading: int) -> "Dict[str,
     except OSError as error:
         os.write(OUTPUT_FD, f"lambdad: {error}\n".encode())
         os._exit(1)
+    rehearse()
     variables = _read_all(_ASSIGNMENT_FD)
     os.close(_ASSIGNMENT_FD)
     if not variables:
         os._exit(0)  # the first process has failed, and said why
-    assigned: "Dict[str, str]" = json.loads(variables)
+    assigned: dict[str, str] = json.loads(variables)
     assigned["_LAMBDA_TELEMETRY_LOG_FD"] = str(OUTPUT_FD)
     return assigned
 
@@ -138,7 +148,7 @@ def _above(fd: int) -> int:
 
 
 def _read_all(fd: int) -> bytes:
-    parts: "List[bytes]" = []
+    parts: list[bytes] = []
     while True:
         part = os.read(fd, _READ_BYTES)
         if not part:

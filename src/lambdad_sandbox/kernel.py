@@ -9,7 +9,7 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
+    pass
 
 # sched.h
 CLONE_NEWNS = 0x0002_0000
@@ -69,6 +69,7 @@ _MOVE_MOUNT = 429
 _MOUNT_SETATTR = 442
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_python = ctypes.PyDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
@@ -105,6 +106,18 @@ def fork_into(namespaces: int) -> tuple[int, int]:
     return pid, pidfd.value if pid else 0
 
 
+def fork_quietly() -> int:
+    """Fork a child, and tell only the child's Python of it: the parent does nothing that it does not have to."""
+    pid = _python.fork()
+    if pid < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"fork: {os.strerror(number)}")
+    if pid == 0:
+        _python.PyOS_BeforeFork()
+        _python.PyOS_AfterFork_Child()
+    return int(pid)
+
+
 def unshare(namespaces: int) -> None:
     _check(_libc.unshare(namespaces), "unshare")
 
@@ -114,7 +127,7 @@ def setns(fd: int, namespaces: int) -> None:
     _check(_libc.setns(fd, namespaces), "setns")
 
 
-def mount(source: Optional[str], target: str, kind: Optional[str], flags: int, data: str = "") -> None:
+def mount(source: str | None, target: str, kind: str | None, flags: int, data: str = "") -> None:
     result = _libc.mount(
         os.fsencode(source) if source else None,
         os.fsencode(target),
@@ -146,12 +159,10 @@ def open_tree(path: str) -> int:
 
 def move_mount(fd: int, target: str) -> None:
     """Attach a detached mount."""
-    _syscall(
-        f"move_mount to {target}", _MOVE_MOUNT, fd, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH
-    )
+    _syscall(f"move_mount to {target}", _MOVE_MOUNT, fd, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
 
 
-def set_mount_attributes(target: "int | str", attributes: int) -> None:
+def set_mount_attributes(target: int | str, attributes: int) -> None:
     """Set MOUNT_ATTR_ flags on a mount and all below it; a detached one by its descriptor, before it is attached.
 
     Binding first and remounting read-only afterwards leaves copies in other namespaces writable.

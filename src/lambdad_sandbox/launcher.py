@@ -15,11 +15,12 @@ from . import confinement, kernel, namespaces, root, wire, zygote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, List, NoReturn
+    from collections.abc import Callable
+    from typing import NoReturn
 
     from .wire import Message
 
-    Handler = Callable[["Message", List[int]], None]
+    Handler = Callable[["Message", list[int]], None]
 
 # Where the roots are mounted, in this process's mount namespace alone. Any directory would do that every user may look
 # into, that is there on every Linux, and that nothing which the roots are made of is below.
@@ -33,8 +34,8 @@ class Launcher:
     def __init__(self, directory: str) -> None:
         """`directory` is an empty one, which the roots are mounted in: seen by this process alone."""
         self._directory = directory
-        self._roots: "Dict[str, str]" = {}
-        self._handlers: "Dict[str, Handler]" = {
+        self._roots: dict[str, str] = {}
+        self._handlers: dict[str, Handler] = {
             "root": self.add_root,
             "zygote": self.start_zygote,
             "bubblewrap": self.start_bubblewrap,
@@ -42,14 +43,17 @@ class Launcher:
             "furnish": self.furnish,
         }
 
-    def handle(self, message: "Message", descriptors: "List[int]") -> None:
+    def handle(self, message: Message, descriptors: list[int]) -> None:
         """Do what a message says; its last descriptor is the socket that hears of a failure."""
         try:
             self._handlers[message["do"]](message, descriptors)
         except OSError as error:
             answer = socket.socket(fileno=os.dup(descriptors[-1]))
             try:
-                wire.send(answer, {"refused" if message["do"] == "assign" else "failed": str(error)})
+                if message["do"] == "assign":
+                    wire.send_bytes(answer, f"\n{error}".encode())
+                else:
+                    wire.send(answer, {"failed": str(error)})
             except OSError:
                 pass  # it is not wanted any more
             finally:
@@ -57,7 +61,7 @@ class Launcher:
         finally:
             wire.close_all(descriptors)
 
-    def add_root(self, message: "Message", descriptors: "List[int]") -> None:
+    def add_root(self, message: Message, descriptors: list[int]) -> None:
         """Make the root `name` of `plan`, and say that it is there."""
         base = os.path.join(self._directory, message["name"])
         os.mkdir(base)
@@ -68,7 +72,7 @@ class Launcher:
         wire.send(answer, {"ready": True})
         answer.close()
 
-    def start_zygote(self, message: "Message", descriptors: "List[int]") -> None:
+    def start_zygote(self, message: Message, descriptors: list[int]) -> None:
         """Run `arguments` in a root, with the one descriptor that came as its control.
 
         Without arguments this process's child is the zygote: of functions that do nothing, to see whether it works.
@@ -81,7 +85,7 @@ class Launcher:
         else:
             _rehearse(descriptors, base)
 
-    def start_bubblewrap(self, message: "Message", descriptors: "List[int]") -> None:
+    def start_bubblewrap(self, message: Message, descriptors: list[int]) -> None:
         """Run bubblewrap with a root. Descriptors: `passed` of them as 3 and up, the first of which is the output; the
         entries of control groups; the answer."""
         base = self._roots[message["root"]]
@@ -100,17 +104,17 @@ class Launcher:
         if os.fork() == 0:
             _replace(descriptors[:count], prepare, {**message, "arguments": arguments})
 
-    def assign(self, message: "Message", descriptors: "List[int]") -> None:
+    def assign(self, message: Message, descriptors: list[int]) -> None:
         """Pass a zygote's sandbox its function, with the function's code as a mount."""
         code = namespaces.open_code(message["code"])
         channel = socket.socket(fileno=os.dup(descriptors[-1]))
         try:
-            wire.send(channel, message, [code])
+            wire.send_bytes(channel, f"{message['tmp_mb']}\n{message['variables']}".encode(), [code])
         finally:
             channel.close()
             os.close(code)
 
-    def furnish(self, message: "Message", descriptors: "List[int]") -> None:
+    def furnish(self, message: Message, descriptors: list[int]) -> None:
         """Give a sandbox of bubblewrap its function: from inside of its namespaces, where a pidfd leads.
 
         Descriptors: the pidfd, the socket on which the sandbox waits for `assignment`, the answer.
@@ -129,7 +133,7 @@ def _enter_root(base: str) -> None:
     kernel.die_with_parent()
 
 
-def _rehearse(descriptors: "List[int]", base: str) -> "NoReturn":
+def _rehearse(descriptors: list[int], base: str) -> NoReturn:
     """In a child: do all that a zygote does, but for its interpreter."""
     control = socket.socket(fileno=descriptors[0])
     try:
@@ -141,7 +145,7 @@ def _rehearse(descriptors: "List[int]", base: str) -> "NoReturn":
         os._exit(0)
 
 
-def _replace(descriptors: "List[int]", prepare: "Callable[[], None]", message: "Message") -> "NoReturn":
+def _replace(descriptors: list[int], prepare: Callable[[], None], message: Message) -> NoReturn:
     """In a child: become a program with exactly these descriptors after the standard ones. A failure is reported."""
     try:
         prepare()
@@ -166,7 +170,7 @@ def _duplicate_above(fd: int, least: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least)
 
 
-def _furnish(message: "Message", code: int, pidfd: int, assignment: int, answer_fd: int) -> "NoReturn":
+def _furnish(message: Message, code: int, pidfd: int, assignment: int, answer_fd: int) -> NoReturn:
     answer = socket.socket(fileno=answer_fd)
     try:
         joined = kernel.CLONE_NEWNS | (kernel.CLONE_NEWNET if message["ports"] else 0)

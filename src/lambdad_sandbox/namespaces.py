@@ -11,7 +11,7 @@ from . import kernel, root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List, Sequence
+    from collections.abc import Sequence
 
 HOSTNAME = "sandbox"
 TASK_ROOT = "/var/task"
@@ -54,7 +54,7 @@ def raise_loopback() -> None:
         fcntl.ioctl(control.fileno(), _SIOCSIFFLAGS, request)
 
 
-def listen(ports: "Sequence[int]") -> "List[socket.socket]":
+def listen(ports: Sequence[int]) -> list[socket.socket]:
     """Sockets of this network namespace that wait for connections on its loopback."""
     listeners = []
     for port in ports:
@@ -65,7 +65,7 @@ def listen(ports: "Sequence[int]") -> "List[socket.socket]":
     return listeners
 
 
-def enter_control_groups(entries: "Sequence[int]") -> None:
+def enter_control_groups(entries: Sequence[int]) -> None:
     """Move this process, with all that it will fork, into the groups whose `cgroup.procs` are open."""
     for entry in entries:
         os.write(entry, b"0\n")

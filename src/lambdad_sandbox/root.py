@@ -11,7 +11,8 @@ from . import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Mapping
+    from collections.abc import Mapping
+    from typing import Any
 
     Plan = Mapping[str, Any]
 
@@ -20,12 +21,12 @@ _MODE = "755"
 _FILE_MODE = 0o644
 
 
-def build(plan: "Plan", base: str) -> None:
+def build(plan: Plan, base: str) -> None:
     """Make the tree of `plan` at `base`, an empty directory of a mount namespace of our own. Raises OSError.
 
     `directories`: paths. `links`: target by path. `files`: text by path. `binds`: source by path, read-only and without
-    devices or set-user-ids. `devices`: device files of the host, by path. `/proc` is the host's: each sandbox mounts its
-    own over it before anything of the function runs.
+    devices or set-user-ids. `devices`: device files of the host, by path. `/proc` is the host's: each sandbox mounts
+    its own over it before anything of the function runs.
     """
     kernel.mount("lambdad", base, "tmpfs", kernel.MS_NOSUID, f"size={_SIZE_MB}m,mode={_MODE}")
     for path in plan["directories"]:
@@ -55,6 +56,7 @@ def _bind(source: str, target: str, attributes: int) -> None:
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
     else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, _FILE_MODE))
     tree = detached(source, attributes)
     try:

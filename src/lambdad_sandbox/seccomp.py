@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import platform
 import struct
+from functools import lru_cache
 
 _LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _JUMP_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
@@ -76,27 +77,28 @@ def _jump(code: int, operand: int, if_true: int, if_false: int) -> bytes:
     return struct.pack("HBBI", code, if_true, if_false, operand)
 
 
-def _deny(number: int, error: int = errno.EPERM) -> "list[bytes]":
+def _deny(number: int, error: int = errno.EPERM) -> list[bytes]:
     return [_jump(_JUMP_EQUAL, number, 0, 1), _statement(_RETURN, _refusal(error))]
 
 
-def _judge(number: int, argument_at: int, rule: "list[bytes]") -> "list[bytes]":
+def _judge(number: int, argument_at: int, rule: list[bytes]) -> list[bytes]:
     """Where the call has this number, load an argument for `rule`, which returns or falls through."""
     body = [_statement(_LOAD, argument_at), *rule, _statement(_LOAD, _NUMBER_AT)]
     return [_jump(_JUMP_EQUAL, number, 0, len(body)), *body]
 
 
-def _allow_only(values: "tuple[int, ...]", error: int) -> "list[bytes]":
+def _allow_only(values: tuple[int, ...], error: int) -> list[bytes]:
     rest = len(values)
     checks = [_jump(_JUMP_EQUAL, value, rest - position, 0) for position, value in enumerate(values)]
     return [*checks, _statement(_RETURN, _refusal(error))]
 
 
-def _deny_values(values: "tuple[int, ...]") -> "list[bytes]":
+def _deny_values(values: tuple[int, ...]) -> list[bytes]:
     checks = [_jump(_JUMP_EQUAL, value, len(values) - 1 - position, 0) for position, value in enumerate(values[:-1])]
     return [*checks, _jump(_JUMP_EQUAL, values[-1], 0, 1), _statement(_RETURN, _refusal())]
 
 
+@lru_cache(maxsize=None)
 def program(machine: str = "") -> bytes:
     """The filter for a machine (that of this process by default). Raises OSError for one that is not known."""
     machine = machine or platform.machine()
@@ -121,7 +123,9 @@ def program(machine: str = "") -> bytes:
     )
     steps += _judge(_SOCKET[machine], _FIRST_ARGUMENT_AT, _allow_only(_SOCKET_FAMILIES, errno.EAFNOSUPPORT))
     steps += _judge(_IOCTL[machine], _SECOND_ARGUMENT_AT, _deny_values((_TIOCSTI, _TIOCLINUX)))
-    steps += _judge(_PERSONALITY[machine], _FIRST_ARGUMENT_AT, _allow_only((_PER_LINUX, _QUERY_PERSONALITY), errno.EPERM))
+    steps += _judge(
+        _PERSONALITY[machine], _FIRST_ARGUMENT_AT, _allow_only((_PER_LINUX, _QUERY_PERSONALITY), errno.EPERM)
+    )
     for numbers in _DENIED.values():
         number = numbers[column]
         if number is not None:

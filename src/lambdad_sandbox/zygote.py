@@ -14,36 +14,62 @@ import socket
 import sys
 import time
 
-from . import first_process, kernel, namespaces, wire
+from . import first_process, kernel, namespaces, seccomp, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
     from types import ModuleType
-    from typing import Dict, Iterable, List, NoReturn, Sequence
 
 CONTROL_FD = 3
 # What functions import most, and what the AWS SDK needs from the standard library: each costs a function nothing then.
 _PRELOADED = """
-    __future__ _strptime abc argparse ast base64 binascii bisect calendar codecs collections.abc configparser contextlib
-    contextvars copy csv dataclasses datetime decimal email.message email.parser email.utils enum fnmatch functools
-    getpass glob gzip hashlib heapq hmac html http.client http.cookiejar http.cookies inspect io ipaddress itertools json
-    keyword linecache logging logging.config math mimetypes numbers operator os pathlib pickle platform pprint queue
-    random re secrets select selectors shutil signal socket ssl stat string struct subprocess tempfile textwrap threading
-    time traceback types typing unicodedata urllib.error urllib.parse urllib.request uuid warnings weakref
-    xml.etree.ElementTree zipfile zlib zoneinfo
-""".split()
+    __future__ _strptime abc argparse ast base64 binascii bisect calendar codecs collections.abc configparser
+    contextlib contextvars copy csv dataclasses datetime decimal email.message email.parser email.utils enum
+    fnmatch functools getpass glob gzip hashlib heapq hmac html http.client http.cookiejar http.cookies inspect
+    io ipaddress itertools json keyword linecache logging logging.config math mimetypes numbers operator os
+    pathlib pickle platform pprint queue random re secrets select selectors shutil signal socket ssl stat string
+    struct subprocess tempfile textwrap threading time traceback types typing unicodedata urllib.error
+    urllib.parse urllib.request uuid warnings weakref xml.etree.ElementTree zipfile zlib zoneinfo
+"""
 
 
 def preload() -> None:
     """Import what functions are likely to import; what this interpreter does not have is left out."""
-    for name in _PRELOADED:
+    for name in _PRELOADED.split():
         try:
             importlib.import_module(name)
         except ImportError:
             continue
 
 
-def serve(control: socket.socket) -> "Dict[str, str]":
+def rehearse() -> None:
+    """Do what a first invocation does, with a function that does nothing.
+
+    A forked process copies each page of memory when it first writes to it. What is written to here is copied before
+    there is a function that waits for it.
+    """
+    from _lambdad_bootstrap import context, imports, marshaller  # type: ignore[import-not-found]
+
+    event = marshaller.unmarshal_event(b'{"a": [1, 2.5, "b", null]}', marshaller.JSON_CONTENT_TYPE)
+    context.LambdaContext({"lambda-runtime-deadline-ms": "1"}, lambda text: None)
+    marshaller.marshal_response(event)
+    variables = dict(os.environ)
+    os.environ.update(variables)
+    meta_path, path = list(sys.meta_path), list(sys.path)
+    names = set(sys.modules)
+    sys.path.insert(0, os.path.dirname(__file__))
+    try:
+        imports.load_handler("rehearsed.handler")(event, None)
+    finally:
+        sys.meta_path[:], sys.path[:] = meta_path, path
+        for name in set(sys.modules) - names:
+            del sys.modules[name]
+        sys.path_importer_cache.pop(os.path.dirname(__file__), None)
+    socket.socket().close()
+
+
+def serve(control: socket.socket, rehearse: Callable[[], None] = lambda: None) -> dict[str, str]:
     """Fork sandboxes until the daemon goes; return in the process that is to be a function's runtime."""
     wire.send(control, {"ready": True})
     while True:
@@ -59,7 +85,7 @@ def serve(control: socket.socket) -> "Dict[str, str]":
         else:
             if pid == 0:
                 control.close()
-                return first_process.enter(request, channel, output, entries)
+                return first_process.enter(request, channel, output, entries, rehearse)
             _introduce(channel, pid, pidfd)
         channel.close()
         wire.close_all((output, *entries))
@@ -74,17 +100,18 @@ def _introduce(channel: socket.socket, pid: int, pidfd: int) -> None:
     os.close(pidfd)
 
 
-def main(sdk_folders: "Sequence[str]") -> None:
+def main(sdk_folders: Sequence[str]) -> None:
     """Run a zygote, and in time the runtime of each function that is forked from it."""
     kernel.die_with_parent()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the daemon has a pidfd of each child; the kernel buries them
-    from _lambdad_bootstrap import runtime  # type: ignore[import-not-found]
+    from _lambdad_bootstrap import runtime
 
     sys.path.pop(0)  # the folder that this was imported from
     preload()
+    seccomp.program()
     gc.collect()
     gc.freeze()
-    variables = serve(socket.socket(fileno=CONTROL_FD))
+    variables = serve(socket.socket(fileno=CONTROL_FD), rehearse)
     os.environ.clear()
     os.environ.update(variables)
     time.tzset()
@@ -93,19 +120,19 @@ def main(sdk_folders: "Sequence[str]") -> None:
     runtime.main(sdk_folders)
 
 
-def _module_folders(variables: "Dict[str, str]") -> "List[str]":
+def _module_folders(variables: dict[str, str]) -> list[str]:
     """Where a function's own modules are, which come before the standard library."""
-    version = "python%d.%d" % sys.version_info[:2]
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     own = [variables["LAMBDA_TASK_ROOT"], f"/opt/python/lib/{version}/site-packages", "/opt/python"]
     return own + [folder for folder in variables.get("PYTHONPATH", "").split(":") if folder]
 
 
-def forget_shadowed(folders: "Iterable[str]") -> None:
+def forget_shadowed(folders: Iterable[str]) -> None:
     """Take out of `sys.modules` what was preloaded and the function has a module of its own of the same name for.
 
     What the runtime itself has loaded stays: the runtime of Lambda has loaded it, too, before the function's code.
     """
-    from _lambdad_bootstrap.imports import STANDARD_MODULES
+    from _lambdad_bootstrap.imports import STANDARD_MODULES  # type: ignore[import-not-found]
 
     for folder in folders:
         try:
@@ -118,7 +145,7 @@ def forget_shadowed(folders: "Iterable[str]") -> None:
                 _forget(name)
 
 
-def _is_preloaded(module: "ModuleType") -> bool:
+def _is_preloaded(module: ModuleType) -> bool:
     origin = getattr(getattr(module, "__spec__", None), "origin", None)
     return bool(origin) and origin not in ("built-in", "frozen") and not module.__name__.startswith("_lambdad_")
 

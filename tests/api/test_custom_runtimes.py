@@ -7,10 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
 from daemons import ROLE, zip_of
+from installed_runtimes import SYSTEM_PYTHON
 
 # After "Building a custom runtime" in AWS's developer guide: a loop around curl.
 BASH = """#!/bin/bash
@@ -124,9 +126,27 @@ def test_a_compiled_program(functions, tmp_path):
         pytest.fail("no environment was used again")
 
 
+def packaged(*names):
+    """The files of installed distributions, for a system Python of the same version as the tests'."""
+    version = subprocess.run([SYSTEM_PYTHON, "-V"], capture_output=True, text=True).stdout
+    if version.split()[1].split(".")[:2] != list(map(str, sys.version_info[:2])):
+        pytest.skip("the system's Python is another version than that of the tests")
+    files = {}
+    for name in names:
+        try:
+            found = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            pytest.skip(f"{name} is missing")
+        for file in found.files or []:
+            if file.suffix in (".py", ".so"):
+                files[str(file)] = file.locate().read_bytes()
+    return files
+
+
 def test_awslambdaric(functions):
-    pytest.importorskip("awslambdaric", reason="awslambdaric is missing")
-    name = functions.custom(f'#!/bin/sh\nexec {sys.executable} -m awslambdaric "$_HANDLER"\n', {"app.py": RIC_APP})
+    bootstrap = f'#!/bin/sh\nexec {SYSTEM_PYTHON} -m awslambdaric "$_HANDLER"\n'
+    packages = packaged("awslambdaric", "simplejson", "snapshot-restore-py")
+    name = functions.custom(bootstrap, {"app.py": RIC_APP, **packages})
     for event in (1, {"a": "ä"}):
         answer = functions.tail(name, event)
         assert (answer.error, answer.payload) == (None, [event, answer.request_id, name, True])
@@ -134,9 +154,7 @@ def test_awslambdaric(functions):
     failed = functions.tail(name, "fail")
     assert (failed.error, failed.payload["errorType"]) == ("Unhandled", "ValueError")
     assert "[ERROR] ValueError: as asked" in failed.log
-    broken = functions.custom(
-        f'#!/bin/sh\nexec {sys.executable} -m awslambdaric "$_HANDLER"\n', {"app.py": "import nowhere_to_be_found\n"}
-    )
+    broken = functions.custom(bootstrap, {"app.py": "import nowhere_to_be_found\n", **packages})
     assert functions.invoke(broken).payload["errorType"] == "Runtime.ImportModuleError"
 
 

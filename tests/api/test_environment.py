@@ -96,7 +96,7 @@ def test_the_variables_that_lambda_sets(shown, shows, shared_daemon):
     assert variables["_X_AMZN_TRACE_ID"].startswith("Root=1-")
     task_root = variables["LAMBDA_TASK_ROOT"]
     assert shown.payload["directory"] == task_root
-    assert variables["LD_LIBRARY_PATH"].split(":")[:2] == [task_root, f"{task_root}/lib"]
+    assert variables["LD_LIBRARY_PATH"].split(":")[-3:] == [task_root, f"{task_root}/lib", "/opt/lib"]
     assert variables["PATH"].split(":")[-1] == "/opt/bin"
 
 

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 
 import pytest
+
+from installed_runtimes import SYSTEM_PYTHON
 
 MB = 1024 * 1024
 
 # An event says which calls to make before the answer and after it. The answer is what the calls before it were answered
 # with; the others are told at a door. `{id}` in a path is the id of the request; a body that is a number is so many
 # bytes.
-OBEDIENT = f"""#!{sys.executable} -IS
+OBEDIENT = f"""#!{SYSTEM_PYTHON} -IS
 import http.client, json, os, socket
 
 ADDRESS = os.environ["AWS_LAMBDA_RUNTIME_API"]
@@ -304,7 +305,7 @@ def test_trailers_tell_of_an_error_half_way(functions, obedient, aws_lambda):
 
 # Initialization
 
-REFUSES = f"""#!{sys.executable} -IS
+REFUSES = f"""#!{SYSTEM_PYTHON} -IS
 import http.client, json, os, sys
 connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
 body = json.dumps({{"errorMessage": "no luck", "errorType": "Body.Type"}})

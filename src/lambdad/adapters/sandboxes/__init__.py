@@ -10,9 +10,8 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from lambdad.adapters.process_sandbox import ProcessDriver
 from lambdad.adapters.sandboxes.bubblewrap import Bubblewraps
@@ -58,7 +57,8 @@ async def open_driver(
         reasons = probed.reasons
         if probed.is_worth(name):
             port = endpoint_port if network == "isolated" else None
-            driver = IsolatingDriver(probed.machine, probed.launcher, probed.bwrap, probed.has_zygotes, port)
+            plain = ProcessDriver() if name == "auto" and network == "host" and probed.bwrap is None else None
+            driver = IsolatingDriver(probed.machine, probed.launcher, probed.bwrap, probed.has_zygotes, port, plain)
             driver.fallbacks = reasons
             return driver
         await probed.close()
@@ -103,7 +103,7 @@ class _Probe:
         self.has_zygotes = await self._works("zygote", zygote, Program(Language.PYTHON), ExitStatus(code=0))
 
     async def _try_bwrap(self) -> None:
-        found = shutil.which("bwrap")
+        found = shutil.which("bwrap", path=f"{os.environ.get('PATH', '')}{os.pathsep}{os.defpath}")
         if found is None:
             self.reasons["bwrap"] = "bubblewrap is not installed"
             return
@@ -135,9 +135,7 @@ async def _rehearse(source: Source, program: Program) -> ExitStatus:
     await source.start(program, environment)
     sandbox = await source.pool.take()
     try:
-        await sandbox.assign(
-            SandboxSpec(program, environment, SANDBOX_PACKAGE, _PROBE_MEMORY_MB, _PROBE_TMP_MB)
-        )
+        await sandbox.assign(SandboxSpec(program, environment, SANDBOX_PACKAGE, _PROBE_MEMORY_MB, _PROBE_TMP_MB))
         return await sandbox.wait()
     finally:
         await sandbox.discard()

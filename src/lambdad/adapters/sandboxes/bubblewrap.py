@@ -137,7 +137,13 @@ class Bubblewraps:
     """Sandboxes with one program in them, waiting for functions."""
 
     def __init__(
-        self, bwrap: str, machine: Machine, launcher: Launcher, ports: Callable[[], tuple[int, ...]], user_ids: UserIds, unused: Callable[[], None]
+        self,
+        bwrap: str,
+        machine: Machine,
+        launcher: Launcher,
+        ports: Callable[[], tuple[int, ...]],
+        user_ids: UserIds,
+        unused: Callable[[], None],
     ) -> None:
         self._bwrap = bwrap
         self._machine = machine

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from lambdad.adapters.process_sandbox import ProcessDriver
 from lambdad.adapters.sandboxes.bubblewrap import Bubblewraps
 from lambdad.adapters.sandboxes.identity import UserIds
 from lambdad.adapters.sandboxes.launcher import Launcher
@@ -39,13 +40,21 @@ _Key = tuple[Program, frozenset[tuple[str, str]], object]
 class IsolatingDriver:
     """A `lambdad.ports.sandbox.SandboxDriver`."""
 
-    isolated = True
-
     def __init__(
-        self, machine: Machine, launcher: Launcher, bwrap: str | None, with_zygotes: bool,
+        self,
+        machine: Machine,
+        launcher: Launcher,
+        bwrap: str | None,
+        with_zygotes: bool,
         endpoint_port: Callable[[], int] | None,
+        plain: ProcessDriver | None,
     ) -> None:
-        """`endpoint_port`: for functions with a network of their own, the port in it that leads to lambdad."""
+        """`endpoint_port`: for functions with a network of their own, the port in it that leads to lambdad.
+
+        `plain` runs what no sandbox can be made for; without it such functions fail.
+        """
+        self.isolated = plain is None
+        self._plain = plain
         self.name = "zygote" if with_zygotes else "bwrap"
         self.fallbacks: Mapping[str, str] = {}
         self._machine = machine
@@ -65,11 +74,14 @@ class IsolatingDriver:
         return Addresses(f"127.0.0.1:{RUNTIME_API_PORT}", f"127.0.0.1:{self._endpoint_port()}")
 
     def places(self, program: Program, code: Path) -> Places:
+        if self._plain is not None and not self._is_for_zygotes(program):
+            return self._plain.places(program, code)
         runtime_dir = RUNTIME_DIR if program.executable is not None else TASK_ROOT
         return Places(TASK_ROOT, runtime_dir, places_path(program), library_path())
 
     def prepare(self, program: Program) -> None:
-        self._spawn(self._prepare(program))
+        if self._plain is None or self._is_for_zygotes(program):
+            self._spawn(self._prepare(program))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -85,6 +97,8 @@ class IsolatingDriver:
             source.pool.expect()
 
     async def launch(self, spec: SandboxSpec) -> Sandbox:
+        if self._plain is not None and not self._is_for_zygotes(spec.program):
+            return await self._plain.launch(spec)
         source = await self._source(spec.program, spec.environment)
         sandbox = await source.pool.take()
         try:
@@ -95,7 +109,7 @@ class IsolatingDriver:
         return sandbox
 
     def describe(self) -> Mapping[str, Any]:
-        others = "bwrap" if self._bwrap else "process"
+        others = "process" if self._plain is not None else "bwrap" if self._bwrap is not None else "none"
         return {
             "driver": self.name,
             "isolated": self.isolated,
@@ -117,6 +131,8 @@ class IsolatingDriver:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for source in self._running_sources():
             await source.close()
+        if self._plain is not None:
+            await self._plain.close()
         await self._launcher.close()
         self._machine.close()
 
@@ -145,7 +161,7 @@ class IsolatingDriver:
     async def _open(self, program: Program, variables: Mapping[str, str], unused: Callable[[], None]) -> Source:
         if not self._launcher.is_alive:
             await self._launcher.start()
-        if self._with_zygotes and program.language is Language.PYTHON and program not in self._unfit:
+        if self._is_for_zygotes(program):
             zygote = Zygote(self._machine, self._launcher, self._ports, self._user_ids, unused)
             try:
                 await zygote.start(program, variables)
@@ -159,6 +175,9 @@ class IsolatingDriver:
         source = Bubblewraps(self._bwrap, self._machine, self._launcher, self._ports, self._user_ids, unused)
         await source.start(program, variables)
         return source
+
+    def _is_for_zygotes(self, program: Program) -> bool:
+        return self._with_zygotes and program.language is Language.PYTHON and program not in self._unfit
 
     def _ports(self) -> tuple[int, ...]:
         return () if self._endpoint_port is None else (RUNTIME_API_PORT, self._endpoint_port())

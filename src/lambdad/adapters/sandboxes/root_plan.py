@@ -106,9 +106,7 @@ def places_path(program: Program) -> str:
 
 def library_path() -> str:
     """The LD_LIBRARY_PATH that Lambda's runtimes have."""
-    return (
-        f"{LANGUAGE_DIR}/lib:/lib64:/usr/lib64:{RUNTIME_DIR}:{RUNTIME_DIR}/lib:{TASK_ROOT}:{TASK_ROOT}/lib:/opt/lib"
-    )
+    return f"{LANGUAGE_DIR}/lib:/lib64:/usr/lib64:{RUNTIME_DIR}:{RUNTIME_DIR}/lib:{TASK_ROOT}:{TASK_ROOT}/lib:/opt/lib"
 
 
 def _add_system(contents: _Contents) -> None:

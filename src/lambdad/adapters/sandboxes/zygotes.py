@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Callable, Mapping
 
 from lambdad.adapters.sandboxes.channel import Channel, Message
-from lambdad.adapters.sandboxes.isolated import IsolatedSandbox
 from lambdad.adapters.sandboxes.identity import UserIds, exit_status
+from lambdad.adapters.sandboxes.isolated import IsolatedSandbox
 from lambdad.adapters.sandboxes.launcher import Launcher, start_zygote
 from lambdad.adapters.sandboxes.limits import Machine
 from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, SANDBOX_PACKAGE, root_plan
@@ -41,7 +42,7 @@ class ZygoteSandbox(IsolatedSandbox):
             "do": "assign",
             "code": str(spec.code),
             "tmp_mb": spec.ephemeral_storage_mb,
-            "environment": dict(spec.environment),
+            "variables": json.dumps(dict(spec.environment)),
         }
         self._launcher.send(message, [self._channel.fileno()])
         await self._assigned
@@ -87,7 +88,14 @@ class ZygoteSandbox(IsolatedSandbox):
 class Zygote:
     """An interpreter to fork sandboxes from, and those that are ready."""
 
-    def __init__(self, machine: Machine, launcher: Launcher, ports: Callable[[], tuple[int, ...]], user_ids: UserIds, unused: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        launcher: Launcher,
+        ports: Callable[[], tuple[int, ...]],
+        user_ids: UserIds,
+        unused: Callable[[], None],
+    ) -> None:
         self._machine = machine
         self._launcher = launcher
         self._ports = ports
