@@ -117,6 +117,7 @@ def _become_runtime(request: Message, output: int, reading: int, rehearse: Calla
         confinement.limit_resources()
         kernel.drop_bounding_set()
         confinement.give_up_capabilities()
+        kernel.set_dumpable(True)  # or its own files in /proc would be closed to it
     except OSError as error:
         os.write(OUTPUT_FD, f"lambdad: {error}\n".encode())
         os._exit(1)

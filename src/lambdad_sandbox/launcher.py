@@ -94,9 +94,9 @@ class Launcher:
 
         def prepare() -> None:
             os.setsid()
-            namespaces.enter_control_groups(descriptors[count:-1])
             for stream in (1, 2):
                 os.dup2(descriptors[0], stream)
+            namespaces.enter_control_groups(descriptors[count:-1])
             confinement.limit_resources()
             confinement.become(message["user_id"])
             kernel.die_with_parent()

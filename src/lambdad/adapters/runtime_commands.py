@@ -18,6 +18,9 @@ BOOTSTRAPS: Final = Path(lambdad_runtime.__file__).parent
 SYSTEM_PATH: Final = "/usr/local/bin:/usr/bin:/bin:/opt/bin"
 _BOOTSTRAP_FILES: Final = {Language.PYTHON: "bootstrap.py", Language.NODEJS: "bootstrap.cjs"}
 _NO_BOOTSTRAP: Final = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"
+_ELF: Final = b"\x7fELF"
+_HEAD_BYTES: Final = 256
+"""So much of a program does the kernel look at: a longer `#!` line is cut."""
 
 
 class LocalRuntimeCommands:
@@ -32,11 +35,7 @@ class LocalRuntimeCommands:
             return None
         name = runtime_version(runtime) or version.runtime
         arn = runtime_version_arn(version.key.region, name)
-        problem = ""
-        if runtime.executable is None:
-            bootstrap = code / "bootstrap"
-            can_run = bootstrap.is_file() and os.access(bootstrap, os.X_OK)
-            problem = "" if can_run else _NO_BOOTSTRAP
+        problem = _problem_with(code) if runtime.executable is None else ""
         return RuntimeCommand(_program(runtime, version), name, arn, problem)
 
 
@@ -44,6 +43,23 @@ def arguments(program: Program, executable: str, bootstrap_dir: str, sdk_dirs: t
     """The command that starts an interpreter with lambdad's bootstrap, by paths as the function's process sees them."""
     script = f"{bootstrap_dir}/{_BOOTSTRAP_FILES[program.language]}"
     return [executable, *program.flags, script, *sdk_dirs]
+
+
+def _problem_with(code: Path) -> str:
+    """Why a package's own `bootstrap` cannot be started, as Lambda says it; nothing when it can."""
+    bootstrap = code / "bootstrap"
+    if not (bootstrap.is_file() and os.access(bootstrap, os.X_OK)):
+        return _NO_BOOTSTRAP
+    with bootstrap.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if head.startswith(_ELF):
+        return ""
+    interpreter = head.partition(b"\n")[0].removeprefix(b"#!").split()[:1]
+    if not head.startswith(b"#!") or not interpreter:
+        return "fork/exec /var/task/bootstrap: exec format error"
+    path = os.fsdecode(interpreter[0])
+    packaged = code / path.removeprefix("/var/task/") if path.startswith("/var/task/") else Path(path)
+    return "" if packaged.exists() else "fork/exec /var/task/bootstrap: no such file or directory"
 
 
 def _program(runtime: InstalledRuntime, version: FunctionVersion) -> Program:

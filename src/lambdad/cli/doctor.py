@@ -56,13 +56,36 @@ def examine(settings: Settings, endpoint_url: str) -> dict[str, Any]:
         "DataDir": host_facts.disk(data_dir_of(settings)),
         "Runtimes": _runtimes(settings),
         "Sandbox": {
-            "Drivers": {"process": {"Works": os.name == "posix", "Isolated": False}},
+            **_drivers(),
             "UserNamespaces": host_facts.user_namespaces(),
             "Bubblewrap": host_facts.bubblewrap(),
             "Setpriv": shutil.which("setpriv"),
             "Cgroup": host_facts.cgroup(),
         },
         "Daemon": _daemon(endpoint_url),
+    }
+
+
+def _drivers() -> dict[str, Any]:
+    """Which sandboxes work for this user, found out by making some, and which a daemon would use."""
+    from lambdad.adapters.sandboxes import open_driver
+
+    async def try_them() -> Mapping[str, Any]:
+        driver = await open_driver()
+        await driver.close()
+        return driver.describe()
+
+    chosen = asyncio.run(try_them())
+    failed = chosen["fallbacks"]
+    drivers = {name: {"Works": name not in failed, "Isolated": True} for name in ("zygote", "bwrap")}
+    for name, reason in failed.items():
+        drivers[name]["Reason"] = reason
+    drivers["process"] = {"Works": os.name == "posix", "Isolated": False}
+    return {
+        "Driver": chosen["driver"],
+        "Isolated": chosen["isolated"],
+        "Drivers": drivers,
+        "Limits": dict(chosen["limits"]),
     }
 
 
@@ -123,17 +146,26 @@ def _report(found: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
 
 def _sandbox(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     namespaces, cgroup, bubblewrap = facts["UserNamespaces"], facts["Cgroup"], facts["Bubblewrap"]
-    works = "works; functions are NOT isolated: they are processes of the user that runs lambdad"
     notes = "".join(f", {name}={value}" for name, value in namespaces["Settings"].items())
     place = f" at {cgroup['Path']}, {'' if cgroup['Writable'] else 'not '}writable" if cgroup["Path"] else ""
+    chosen = facts["Driver"] if facts["Isolated"] else f"{facts['Driver']}: functions are NOT isolated"
+    drivers = [(f"{name} driver", _driver(driver)) for name, driver in facts["Drivers"].items()]
+    limits = "; ".join(f"{name}: {how}" for name, how in facts["Limits"].items())
     return [
-        ("process driver", works if facts["Drivers"]["process"]["Works"] else "does not work on this system"),
-        ("isolated drivers", "not part of this version of lambdad; what follows are facts of this host, nothing more"),
+        ("takes", chosen),
+        *drivers,
+        ("limits", limits),
         ("user namespaces", f"{'allowed' if namespaces['Allowed'] else 'not allowed'} for this user{notes}"),
         ("bubblewrap", f"{bubblewrap['Version']} {bubblewrap['Program']}" if bubblewrap else "not installed"),
         ("setpriv", facts["Setpriv"] or "not installed: functions may outlive a daemon that is killed"),
         ("cgroup", (cgroup["Version"] or "none") + place),
     ]
+
+
+def _driver(facts: Mapping[str, Any]) -> str:
+    if not facts["Works"]:
+        return f"does not work: {facts.get('Reason', 'not on this system')}"
+    return "works" if facts["Isolated"] else "works; functions are processes of the user that runs lambdad"
 
 
 def _limit(value: int) -> str:

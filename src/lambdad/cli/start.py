@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +39,8 @@ def setting_options(function: F) -> F:
             options["type"] = click.FloatRange(min=0)
         elif isinstance(item.default, bool):
             options["is_flag"] = True
+        elif isinstance(item.default, int):
+            options["type"] = click.IntRange(min=0)
         function = click.option(flag, **options)(function)
     return function
 
@@ -86,9 +88,22 @@ def _announce(daemon: Any) -> None:
     status = daemon.host.status()
     click.echo(f"lambdad {__version__} answers at {daemon.endpoint_url}")
     click.echo(f"  data      {data_dir_of(daemon.settings)}")
-    click.echo(f"  sandbox   {status['driver']}")
+    click.echo(f"  sandbox   {_sandbox(status)}")
+    for name, reason in status["fallbacks"].items():
+        click.echo(f"  note      {name} sandboxes do not work here: {reason}")
     if not status["isolated"]:
-        warning = "  warning   functions are not isolated: they run as plain processes of this user"
+        warning = f"  warning   functions are not isolated: {_plain(status)} run as plain processes of this user"
         output.say(output.styled(warning, fg="yellow"))
     click.echo(f"  try       AWS_ENDPOINT_URL={daemon.endpoint_url} aws lambda list-functions")
     sys.stdout.flush()
+
+
+def _sandbox(status: Mapping[str, Any]) -> str:
+    programs = status.get("programs", {})
+    by_language = ", ".join(f"{name}: {driver}" for name, driver in programs.items() if driver != status["driver"])
+    network = "" if status["network"] == "host" else f", {status['network']} network"
+    return f"{status['driver']}{f' ({by_language})' if by_language else ''}{network}"
+
+
+def _plain(status: Mapping[str, Any]) -> str:
+    return "they" if status["driver"] == "process" else "those that are not Python"
