@@ -2,10 +2,11 @@
 # make test   set up what is missing, and run every test
 # make check  style, types, layers
 # make bench  the benchmarks behind SPECIFICATION.md, with their figures
+# make stages where the time goes in a cold start and in a warm invocation
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench setup test-tools test-runtimes clean
+.PHONY: help run test check bench stages setup test-tools test-runtimes clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +18,7 @@ WANTED_RUNTIMES := python3.8 python3.9 python3.10 python3.11 python3.12 python3.
 WORKERS ?= 2
 
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 # The virtual environment. Debian keeps ensurepip in a package of its own.
 $(READY): pyproject.toml
@@ -71,8 +72,11 @@ test: test-runtimes
 	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest -n $(WORKERS) --ignore tests/perf tests
 	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest tests/perf
 
-bench: test-tools
-	$(BIN)/pytest -s tests/perf
+bench: test-runtimes
+	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest -s --long tests/perf
+
+stages: setup
+	@PYTHONPATH=tests $(BIN)/python -m perf.stages
 
 check: setup
 	$(BIN)/ruff check src tests

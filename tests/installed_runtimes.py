@@ -14,7 +14,6 @@ import pytest
 from lambdad.adapters.runtime_discovery import RuntimeDiscovery
 from lambdad.domain.runtimes import SUPPORTED, Language, Version
 
-
 SYSTEM_PYTHON = shutil.which("python3", path="/usr/local/bin:/usr/bin") or "/usr/bin/python3"
 """A Python that functions see in every sandbox: those that bring a runtime of their own are written for it."""
 

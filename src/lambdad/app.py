@@ -20,6 +20,7 @@ from lambdad import __version__
 from lambdad.adapters.clock import SystemClock
 from lambdad.adapters.data_dir import DataDir
 from lambdad.adapters.file_blobs import FileBlobs
+from lambdad.adapters.memory_gauge import SystemMemoryGauge
 from lambdad.adapters.process_sandbox import end_leftovers
 from lambdad.adapters.runtime_commands import LocalRuntimeCommands
 from lambdad.adapters.runtime_discovery import RuntimeDiscovery
@@ -64,6 +65,7 @@ class Daemon:
         self._started = time.time()
         self._tasks: list[asyncio.Task[None]] = []
         self.endpoint_url = ""
+        self.port = settings.port
 
         clock = SystemClock()
         directory = data_dir.path
@@ -84,6 +86,9 @@ class Daemon:
                 listener=RuntimeListener,
                 log_sink=self._function_logs.open,
                 endpoint_url=lambda: self.endpoint_url,
+                serve_endpoint=lambda listener: self._server.accept_on(listener),
+                memory=SystemMemoryGauge(),
+                memory_reserve_mb=settings.memory_reserve_mb,
                 idle_s=settings.idle_timeout,
                 processors=os.cpu_count() or 1,
             )
@@ -115,6 +120,7 @@ class Daemon:
     async def start(self) -> None:
         """Listen, and begin the work in the background. Raises OSError when the address cannot be had."""
         host, port = await self._server.listen(self.settings.host, self.settings.port)
+        self.port = port
         reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else host
         self.endpoint_url = f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{port}"
         loop = asyncio.get_running_loop()
@@ -202,12 +208,7 @@ def serve(settings: Settings, data_dir: DataDir, ready: Any) -> None:
     raise_open_files_limit()
 
     async def run() -> None:
-        port = settings.port
-
-        def endpoint_port() -> int:
-            return port
-
-        driver = await open_driver(settings.sandbox, network=settings.network, endpoint_port=endpoint_port)
+        driver = await open_driver(settings.sandbox, network=settings.network, endpoint_port=lambda: daemon.port)
         daemon = Daemon(settings, data_dir, driver)
         await daemon.start()
         stop = asyncio.Event()

@@ -52,6 +52,8 @@ def enter(
         reading, writing = os.pipe()
         child = kernel.fork_quietly()
         if child == 0:
+            for inherited in (channel, *listeners):
+                inherited.detach()  # what is closed below, by number, is not closed again as an object
             return _become_runtime(request, output, reading, rehearse)
         wire.send(channel, {"ready": True}, [listener.fileno() for listener in listeners])
         for listener in listeners:

@@ -173,8 +173,7 @@ def _duplicate_above(fd: int, least: int) -> int:
 def _furnish(message: Message, code: int, pidfd: int, assignment: int, answer_fd: int) -> NoReturn:
     answer = socket.socket(fileno=answer_fd)
     try:
-        joined = kernel.CLONE_NEWNS | (kernel.CLONE_NEWNET if message["ports"] else 0)
-        kernel.setns(pidfd, joined if os.geteuid() == 0 else joined | kernel.CLONE_NEWUSER)
+        kernel.setns(pidfd, kernel.CLONE_NEWNS | (kernel.CLONE_NEWNET if message["ports"] else 0))
         kernel.move_mount(code, namespaces.TASK_ROOT)
         namespaces.mount_tmp(message["tmp_mb"])
         listeners = namespaces.listen(message["ports"])
@@ -190,10 +189,12 @@ def _furnish(message: Message, code: int, pidfd: int, assignment: int, answer_fd
 
 
 def _become_privileged() -> None:
-    """For an ordinary user: a user namespace in which we may mount. Our files stay ours, and nobody else is there."""
+    """For an ordinary user: a user namespace in which we may mount. We are root in it, or a zygote that is executed
+    would lose what it may do; on the host we are who we were, and nobody else is there.
+    """
     user_id, group_id = os.geteuid(), os.getegid()
     kernel.unshare(kernel.CLONE_NEWUSER)
-    confinement.map_ids(f"{user_id} {user_id}", f"{group_id} {group_id}")
+    confinement.map_ids(f"0 {user_id}", f"0 {group_id}")
 
 
 def main(control_fd: int) -> None:

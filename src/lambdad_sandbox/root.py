@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _SIZE_MB = 4
 _MODE = "755"
 _FILE_MODE = 0o644
+_SEALED = kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
 
 
 def build(plan: Plan, base: str) -> None:
@@ -28,7 +29,7 @@ def build(plan: Plan, base: str) -> None:
     devices or set-user-ids. `devices`: device files of the host, by path. `/proc` is the host's: each sandbox mounts
     its own over it before anything of the function runs.
     """
-    kernel.mount("lambdad", base, "tmpfs", kernel.MS_NOSUID, f"size={_SIZE_MB}m,mode={_MODE}")
+    kernel.mount("lambdad", base, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, f"size={_SIZE_MB}m,mode={_MODE}")
     for path in plan["directories"]:
         os.makedirs(base + path, exist_ok=True)
     for path, target in plan["links"].items():
@@ -49,7 +50,7 @@ def build(plan: Plan, base: str) -> None:
 
 def seal(base: str) -> None:
     """Make the tree's own directory read-only; what is mounted in it has its attributes already."""
-    kernel.mount(None, base, None, kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID)
+    kernel.mount(None, base, None, _SEALED)
 
 
 def _bind(source: str, target: str, attributes: int) -> None:

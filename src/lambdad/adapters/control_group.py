@@ -131,6 +131,10 @@ class ControlGroup(ABC):
         """The processes' own memory: usage without tmpfs files, page cache and what the kernel keeps for them."""
 
     @abstractmethod
+    def shared_bytes(self) -> int:
+        """Memory that processes share without a file behind it, and the files of a tmpfs: one is as the other here."""
+
+    @abstractmethod
     def was_oom_killed(self) -> bool:
         """Whether the kernel has killed a process of the group at its memory limit."""
 

@@ -84,6 +84,9 @@ class GroupV1(ControlGroup):
     def anonymous_bytes(self) -> int:
         return field_in(f"{self._memory}/memory.stat", b"rss") if self._memory else 0
 
+    def shared_bytes(self) -> int:
+        return field_in(f"{self._memory}/memory.stat", b"shmem") if self._memory else 0
+
     def was_oom_killed(self) -> bool:
         return bool(self._memory) and field_in(f"{self._memory}/memory.oom_control", b"oom_kill") > 0
 

@@ -106,6 +106,9 @@ class GroupV2(ControlGroup):
     def anonymous_bytes(self) -> int:
         return field_in(f"{self._directory}/memory.stat", b"anon")
 
+    def shared_bytes(self) -> int:
+        return field_in(f"{self._directory}/memory.stat", b"shmem")
+
     def was_oom_killed(self) -> bool:
         return field_in(f"{self._directory}/memory.events", b"oom_kill") > 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -17,8 +18,10 @@ _KIB: Final = 1024
 _STAT_STATE: Final = 0
 _STAT_SESSION: Final = 3
 _STATM_RESIDENT: Final = 1
-# A walk that finds new processes, or some that have not taken their signal yet, is repeated so often.
-_MOST_WALKS: Final = 100
+# So long at the most it walks on while there are new processes, or some that have not taken their signal yet: on a
+# busy machine it takes its time until a process runs to take it.
+_STOP_WAIT_S: Final = 0.1
+_STOP_STEP_S: Final = 0.0005
 _ABLE_TO_FORK: Final = frozenset({b"R", b"S"})
 
 
@@ -94,7 +97,8 @@ def stop_tree(pid: int) -> None:
     nobody who still runs.
     """
     stopped: set[int] = set()
-    for _ in range(_MOST_WALKS):
+    end = time.monotonic() + _STOP_WAIT_S
+    while time.monotonic() < end:
         tree = (pid, *descendants(pid))
         new = [each for each in tree if each not in stopped]
         for each in new:
@@ -102,7 +106,7 @@ def stop_tree(pid: int) -> None:
         stopped.update(new)
         if not new and not any(state_and_session(each)[0] in _ABLE_TO_FORK for each in tree):
             return
-        os.sched_yield()
+        time.sleep(_STOP_STEP_S)
 
 
 def continue_tree(pid: int) -> None:

@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "runtimes": "lambdad.cli.runtimes",
     "doctor": "lambdad.cli.doctor",
     "demo": "lambdad.cli.demo",
+    "bench": "lambdad.cli.bench",
 }
 
 

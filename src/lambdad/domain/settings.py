@@ -41,6 +41,9 @@ class Settings:
     network: str = _setting(
         "host", "What functions reach: host (this machine's network) or isolated (only themselves and lambdad)."
     )
+    memory_reserve_mb: int = _setting(
+        256, "Megabytes of this machine's memory that are kept free: idle execution environments are ended for it."
+    )
     runtime_path: str = _setting(
         "", "More places to look for interpreters: files or directories, separated as in PATH."
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -36,6 +37,7 @@ HEAD_SECONDS: Final = 30.0
 # How long a body may pause.
 BODY_SECONDS: Final = 60.0
 IDLE_SECONDS: Final = 300.0
+BACKLOG: Final = 2048
 PIPELINED_REQUESTS: Final = 16
 # Below this, head and body go out as one buffer; above, copying would cost more than a second buffer.
 JOIN_BYTES: Final = 64 * 1024
@@ -78,10 +80,15 @@ class HttpServer:
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Accept connections; returns the address that was bound. Raises OSError."""
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(lambda: HttpConnection(self), host, port, backlog=2048)
+        self._listener = await loop.create_server(lambda: HttpConnection(self), host, port, backlog=BACKLOG)
         self._sweep()
         address = self._listener.sockets[0].getsockname()
         return address[0], address[1]
+
+    async def accept_on(self, listener: socket.socket) -> asyncio.Server:
+        """Accept connections on a copy of one more socket, until what is returned is closed."""
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(lambda: HttpConnection(self), sock=listener.dup(), backlog=BACKLOG)
 
     async def stop(self, seconds: float) -> None:
         """Accept nothing more, let answers that are under way finish for so long, then close."""

@@ -2,9 +2,13 @@
 
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
-Each environment has a listener of its own, so a call needs no name to say whose it is. On the invoke path: one write
-per event, and no tasks. A runtime that sends its answer and its next request together says so with the header
-`Lambda-Runtime-Acknowledge: with-next`; the answer's 202 then goes out with the next event. Errors go out at once.
+Each environment has a listener of its own, so a call needs no name to say whose it is. Where functions share a network,
+the kernel is asked of each new connection whether it is the environment's own; others get a 403 whatever they ask. A
+connection that is slow or silent costs a descriptor for a while, and nothing else.
+
+On the invoke path: one write per event, and no tasks. A runtime that sends its answer and its next request together
+says so with the header `Lambda-Runtime-Acknowledge: with-next`; the answer's 202 then goes out with the next event.
+Errors go out at once.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import httptools
 from lambdad.domain import quotas
 from lambdad.domain.errors import IllegalTransition, LambdadError
 from lambdad.domain.invocations import Outcome
+from lambdad.ports.sandbox import Address
 from lambdad.services.environment import Environment, StaleRequest
 from lambdad.services.running import ResponseChunks, Running
 
@@ -37,12 +42,20 @@ _ACCEPTED: Final = b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\n
     _ACCEPTED_BODY,
 )
 _JOIN_BYTES: Final = 64 * 1024
+CONNECTIONS: Final = 128
+"""So many an environment's own processes may have at once."""
+STRANGERS: Final = 16
+"""So many others wait for their refusal; more are cut off at once."""
+HEAD_BYTES: Final = 64 * 1024
+HEAD_SECONDS: Final = 30.0
+_BACKLOG: Final = 64
 _REASONS: Final = {
     400: b"Bad Request",
     403: b"Forbidden",
     404: b"Not Found",
     405: b"Method Not Allowed",
     413: b"Payload Too Large",
+    431: b"Request Header Fields Too Large",
 }
 
 
@@ -51,28 +64,85 @@ class ResponseTooLarge(LambdadError):
 
 
 class RuntimeListener:
-    """The Runtime API of one environment, on a port of its own."""
+    """The Runtime API of one environment: on a port of its own, or on a socket in the environment's own network."""
 
     def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-        self._connections: set[RuntimeConnection] = set()
-        self._server: asyncio.Server | None = None
+        self.environment = environment
+        self.connections: set[RuntimeConnection] = set()
+        self.strangers: set[RuntimeConnection] = set()
         self.address = ""
+        self._is_shared = True
+        self._unchecked: list[RuntimeConnection] = []
+        self._slow: dict[RuntimeConnection, float] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.bind(("127.0.0.1", 0))
         host, port = listener.getsockname()
         self.address = f"{host}:{port}"
-        self._server = await asyncio.get_running_loop().create_server(self._connection, sock=listener, backlog=64)
+        await self._serve(listener)
 
-    def _connection(self) -> RuntimeConnection:
-        return RuntimeConnection(self._environment, self._connections)
+    async def adopt(self, listener: socket.socket) -> None:
+        self._is_shared = False
+        await self._serve(listener.dup())
+
+    async def _serve(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: RuntimeConnection(self), sock=listener, backlog=_BACKLOG)
 
     def close(self) -> None:
         if self._server is not None:
             self._server.close()
-        for connection in list(self._connections):
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for connection in [*self.connections, *self.strangers]:
+            connection.close()
+
+    # Whose a connection is
+
+    def admits(self, connection: RuntimeConnection, client: Address, server: Address) -> bool | None:
+        """Whether a new connection is the environment's own; None while that cannot be said."""
+        if not self._is_shared:
+            return True
+        owned = self.environment.owns_connection(client, server)
+        if owned is None:
+            if not self._unchecked:
+                self.environment.when_attached(self._check)
+            self._unchecked.append(connection)
+        return owned
+
+    def _check(self) -> None:
+        """The sandbox is there: look at those who came before it."""
+        unchecked, self._unchecked = self._unchecked, []
+        for connection in unchecked:
+            connection.go_on()
+
+    # Those who take their time
+
+    def expect_head(self, connection: RuntimeConnection) -> None:
+        """A connection has that long to send a request's head, or the rest of it."""
+        loop = asyncio.get_running_loop()
+        self._slow[connection] = loop.time() + HEAD_SECONDS
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(HEAD_SECONDS, self._sweep)
+
+    def has_head(self, connection: RuntimeConnection) -> None:
+        """It has sent it, or is gone."""
+        self._slow.pop(connection, None)
+
+    def _sweep(self) -> None:
+        """They are in the order in which their time is up."""
+        loop = asyncio.get_running_loop()
+        self._sweeper = None
+        while self._slow:
+            connection, until = next(iter(self._slow.items()))
+            if until > loop.time():
+                self._sweeper = loop.call_at(until, self._sweep)
+                return
+            del self._slow[connection]
             connection.close()
 
 
@@ -100,10 +170,16 @@ class _Call:
 class RuntimeConnection(asyncio.Protocol):
     """One connection of a runtime; httptools calls the `on_` methods."""
 
-    def __init__(self, environment: Environment, connections: set[RuntimeConnection]) -> None:
-        self._environment = environment
-        self._connections = connections
+    def __init__(self, listener: RuntimeListener) -> None:
+        self._listener = listener
+        self._environment = listener.environment
         self._transport: asyncio.Transport
+        self._is_own: bool | None = None
+        self._early = b""
+        self._in_head = True
+        self._awaits_head = True
+        # What has come since a head, a part of a body or a request was complete.
+        self._incomplete_bytes = 0
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
@@ -112,10 +188,43 @@ class RuntimeConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._connections.add(self)
+        listener = self._listener
+        if len(listener.connections) >= CONNECTIONS:
+            self._transport.abort()
+            return
+        listener.connections.add(self)
+        listener.expect_head(self)
+        self._check()
+        if self._is_own is None:
+            self._transport.pause_reading()
+
+    def go_on(self) -> None:
+        """The sandbox is there: read what has waited for that."""
+        if self._transport.is_closing():
+            return
+        self._check()
+        early, self._early = self._early, b""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+            if early:
+                self.data_received(early)
+
+    def _check(self) -> None:
+        """Find out whether the connection is the environment's own; until that is known, nothing is read."""
+        client, server = self._transport.get_extra_info("peername"), self._transport.get_extra_info("sockname")
+        # One that is gone already has no addresses any more.
+        self._is_own = bool(client and server) and self._listener.admits(self, client[:2], server[:2])
+        if self._is_own is False:
+            self._listener.connections.discard(self)
+            if len(self._listener.strangers) >= STRANGERS:
+                self._transport.abort()
+            else:
+                self._listener.strangers.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.discard(self)
+        self._listener.connections.discard(self)
+        self._listener.strangers.discard(self)
+        self._listener.has_head(self)
         self._environment.lost_runtime(self._send_event)
 
     def close(self) -> None:
@@ -130,9 +239,30 @@ class RuntimeConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
+        if not self._is_own:
+            if not self._transport.is_closing():
+                self._keep_out(data)
+            return
+        self._incomplete_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._transport.close()
+            return
+        if self._incomplete_bytes and self._in_head and not self._awaits_head:
+            self._awaits_head = True
+            self._listener.expect_head(self)
+        if self._incomplete_bytes > HEAD_BYTES:
+            self._refuse(431, f"A request's head may have {HEAD_BYTES} bytes.", "RequestHeaderFieldsTooLarge")
+            self._transport.close()
+
+    def _keep_out(self, data: bytes) -> None:
+        """Someone else's request is answered unread; one that came before we knew whose it is waits, unread too."""
+        if self._is_own is None:
+            self._early += data
+            self._transport.pause_reading()
+        else:
+            self._refuse(403, "The Runtime API of an environment is for its own processes.", "AccessDenied")
             self._transport.close()
 
     def on_message_begin(self) -> None:
@@ -146,6 +276,11 @@ class RuntimeConnection(asyncio.Protocol):
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
+        self._incomplete_bytes = 0
+        self._in_head = False
+        if self._awaits_head:
+            self._awaits_head = False
+            self._listener.has_head(self)
         call = self._call = _Call(self._parser.get_method(), self._target, self._headers)
         if b"expect" in call.headers:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -153,6 +288,7 @@ class RuntimeConnection(asyncio.Protocol):
             self._begin_stream(call)
 
     def on_body(self, chunk: bytes) -> None:
+        self._incomplete_bytes = 0
         call = self._call
         call.size += len(chunk)
         if call.refused:
@@ -165,6 +301,8 @@ class RuntimeConnection(asyncio.Protocol):
             call.parts.clear()
 
     def on_message_complete(self) -> None:
+        self._incomplete_bytes = 0
+        self._in_head = True
         call = self._call
         if call.refused:
             return

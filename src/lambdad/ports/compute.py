@@ -34,7 +34,10 @@ class ComputeHost(Protocol):
     """Runs invocations of function versions."""
 
     async def prepare(self, version: FunctionVersion) -> None:
-        """Have the code at hand, so that the first invocation need not wait for it. Raises ServiceError."""
+        """Have the code at hand, and its runtime where that is installed, so that the first invocation need not wait.
+
+        Raises ServiceError.
+        """
 
     def begin(self, version: FunctionVersion, invocation: Invocation, finish: Callable[[Outcome], None]) -> bool:
         """Run an invocation if an environment is free this instant; `finish` is called with its outcome.

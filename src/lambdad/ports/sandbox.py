@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from lambdad.domain.errors import LambdadError
 from lambdad.domain.invocations import ExitStatus
@@ -16,8 +17,19 @@ Address = tuple[str, int]
 """An IP address and a port."""
 
 
+SHORTAGES: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.ENFILE})
+"""The error numbers with which a system says that it has no more to give."""
+
+
 class SandboxFailed(LambdadError):
-    """The sandbox could not be started; the message is fit for the function's owner."""
+    """The sandbox could not be started; the message is fit for the function's owner.
+
+    `is_shortage`: for want of something that the end of another sandbox would give back.
+    """
+
+    def __init__(self, message: str, *, is_shortage: bool = False) -> None:
+        super().__init__(message)
+        self.is_shortage = is_shortage
 
 
 @dataclass(frozen=True, slots=True)

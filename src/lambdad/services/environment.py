@@ -8,43 +8,21 @@ It is driven from three sides, all on the event loop: the pool assigns invocatio
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Callable
 
 from lambdad.domain import invocations, lifecycle, quotas
 from lambdad.domain.errors import LambdadError
 from lambdad.domain.functions import FunctionVersion
 from lambdad.domain.invocations import ExitStatus, Invocation, Outcome, PlatformError
 from lambdad.domain.lifecycle import Event, State
-from lambdad.domain.platform_logs import PlatformLog, Report
 from lambdad.ports.clock import Clock
-from lambdad.ports.sandbox import Sandbox
-from lambdad.services.function_log import Entry, Text
-from lambdad.services.output import OutputRecords, Record
+from lambdad.ports.sandbox import Address, Sandbox
+from lambdad.services.environment_log import EnvironmentLog, LogSink
 from lambdad.services.running import ResponseChunks, Running
-
-READ_BYTES: Final = 64 * 1024
 
 
 class StaleRequest(LambdadError):
     """The runtime answered a request that is not the one it has."""
-
-
-class LogSink(Protocol):
-    """Where the records of one environment go."""
-
-    def append(self, now_ms: int, text: Text) -> None:
-        """Add one entry; a text that is a function is asked for it a moment later."""
-
-    def extend(self, entries: Sequence[Entry]) -> None: ...
-
-    @property
-    def full(self) -> bool:
-        """Whether the sink has so much waiting that the function should be held back."""
-
-    async def drained(self) -> None: ...
 
 
 class InitFailed(LambdadError):
@@ -53,14 +31,6 @@ class InitFailed(LambdadError):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.error_type)
         self.outcome = outcome
-
-
-@dataclass(slots=True)
-class Usage:
-    """What an environment has used, for REPORT and status."""
-
-    initialized_ms: float | None = None
-    invocations: int = 0
 
 
 class Environment:
@@ -80,31 +50,24 @@ class Environment:
         self.state = State.STARTING
         self.retired = False
         self.idle_since = 0.0
-        self.usage = Usage()
+        self.is_frozen = False
         self._clock = clock
-        self._log = log
-        self._platform_log = PlatformLog(version.logging)
+        self.log = EnvironmentLog(version, clock, log)
         self._on_idle = on_idle
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._launch_failure: str | None = None
         self._sandbox: Sandbox | None = None
-        self._output = OutputRecords()
-        self._max_memory = 0
-        self._measured = 0.0
-        self._resuming: asyncio.Task[None] | None = None
         self._running: Running | None = None
         self._send: Callable[[Running], None] | None = None
         self._early: Callable[[], None] | None = None
+        self._when_attached: list[Callable[[], None]] = []
         self._started = clock.monotonic()
         self._ending: asyncio.Task[None] | None = None
         self.ended: asyncio.Future[None] = self._loop.create_future()
 
     # Starting
-
-    def log_init_start(self, runtime_version: str, runtime_version_arn: str) -> None:
-        self._platform(self._platform_log.init_start(self._clock.time(), runtime_version, runtime_version_arn))
 
     async def attach(self, sandbox: Sandbox) -> None:
         """The sandbox has been launched: watch what it writes and when it ends. It ends now if it came too late."""
@@ -113,11 +76,22 @@ class Environment:
             sandbox.close()
             return
         self._sandbox = sandbox
-        self._loop.add_reader(sandbox.output_fd, self._readable)
+        self.log.attach(sandbox)
         self._watcher = self._loop.create_task(self._watch(sandbox))
         early, self._early = self._early, None
         if early is not None:
             early()
+        for callback in self._when_attached:
+            callback()
+        self._when_attached.clear()
+
+    def owns_connection(self, client: Address, server: Address) -> bool | None:
+        """Whether one of the environment's own processes has made a connection; None while there is no sandbox."""
+        return self._sandbox.owns(client, server) if self._sandbox is not None else None
+
+    def when_attached(self, callback: Callable[[], None]) -> None:
+        """`callback` is called when there is a sandbox, which may be never."""
+        self._when_attached.append(callback)
 
     def launch_failed(self, detail: str) -> None:
         """There is no sandbox: the initialization, or the invocation that includes it, ends with this."""
@@ -150,21 +124,19 @@ class Environment:
 
         `exit_message` is for the log of the invocation whose runtime has ended.
         """
-        self._drain_output()
+        self.log.drain()
         status = "timeout" if outcome.error_type == "Sandbox.Timedout" else "error"
         error_type = None if status == "timeout" else outcome.error_type
         running = self._running
         phase = "init" if running is None else "invoke"
-        self._platform(
-            self._platform_log.init_report(self._clock.time(), self._since_start_ms(), phase, status, error_type)
-        )
+        self.log.init_report(self._since_start_ms(), phase, status, error_type)
         if not self._ready.done():
             self._ready.set_exception(InitFailed(outcome))
             self._ready.exception()  # an environment that starts within an invocation has nobody waiting for it
         if running is not None:
-            self._log_start(running)
+            self.log.start(running)
             if exit_message:
-                self._platform(self._platform_log.failed(exit_message, str(outcome.error_type)))
+                self.log.failed(exit_message, str(outcome.error_type))
             self._finish(outcome)
             self.begin_stop()
 
@@ -185,26 +157,26 @@ class Environment:
             deadline_ms=int((self._clock.time() + timeout_s) * 1000),
             finish=finish,
             stream=stream,
-            first=self.usage.invocations == 0 and self.state is State.IDLE,
+            first=self.log.usage.invocations == 0 and self.state is State.IDLE,
         )
         running.timeout = self._loop.call_later(timeout_s, self._timed_out, running)
         self._running = running
-        self.usage.invocations += 1
+        self.log.usage.invocations += 1
+        if invocation.tail_log:
+            self.log.tail_of = running
         if self.state is not State.STARTING:
-            self._log_start(running)
+            self.log.start(running)
             self._assign(running)
 
     def _assign(self, running: Running) -> None:
         """Send the event; a runtime that has lost its connection gets it when it asks again."""
+        if self.is_frozen:
+            self.thaw()
         send = self._send
         if send is not None:
             self._send = None
             self.state = lifecycle.after(self.state, Event.ASSIGN)
             send(running)
-
-    def _log_start(self, running: Running) -> None:
-        line = self._platform_log.start(self._clock.time(), running.invocation.request_id, self.version.version)
-        self._platform(line)
 
     # The Runtime API
 
@@ -219,15 +191,17 @@ class Environment:
         self._send = send
         is_first = not self._ready.done()
         if is_first:
-            self.usage.initialized_ms = self._since_start_ms()
-            self._measure()
+            self.log.usage.initialized_ms = self._since_start_ms()
+            self.log.measure()
+            if self._sandbox is not None:
+                self._sandbox.initialized()
             self._ready.set_result(None)
         running = self._running
         if running is not None and running.answered:
             self._forget(running)
         elif running is not None:
             if is_first:
-                self._log_start(running)
+                self.log.start(running)
             self._assign(running)
             return
         if asks_again:
@@ -241,6 +215,23 @@ class Environment:
     def _first_next(self) -> None:
         if self._send is not None:
             self.next(self._send)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has nothing to run; one that has lost its runtime's connection may be idle and have an event."""
+        return self.state is State.IDLE and self._running is None
+
+    def freeze(self) -> None:
+        """Stop its processes if it is idle: what a function has left running goes on with its next invocation."""
+        if self.is_waiting and self._sandbox is not None and not self.is_frozen:
+            self.is_frozen = True
+            self._sandbox.freeze()
+
+    def thaw(self) -> None:
+        """Let its processes go on."""
+        if self.is_frozen and self._sandbox is not None:
+            self.is_frozen = False
+            self._sandbox.thaw()
 
     def lost_runtime(self, send: Callable[[Running], None]) -> None:
         """The connection on which `send` would write is gone."""
@@ -318,12 +309,11 @@ class Environment:
             running.stream.end()
         if not running.invocation.tail_log:
             running.finish(outcome)  # the caller first: what follows is for the log
-        self._drain_output()
-        if self._output.holds_text:
-            self._append(self._output.flush(self._now_ms()))
+        self.log.drain()
+        self.log.flush()
         if self.state is not State.ANSWERED:
-            self._measure()  # its process ends now, and takes with it what REPORT says of it
-        self._report(running, outcome, duration_ms)
+            self.log.measure()  # its process ends now, and takes with it what REPORT says of it
+        self.log.report(running, outcome, duration_ms)
         if running.invocation.tail_log:
             outcome.log_tail = running.log_tail()
             running.finish(outcome)
@@ -334,46 +324,7 @@ class Environment:
         if running.timeout is not None:
             running.timeout.cancel()
         self._running = None
-
-    def _report(self, running: Running, outcome: Outcome, duration_ms: float) -> None:
-        request_id = running.invocation.request_id
-        log = self._platform_log
-        now = self._clock.time()
-        if outcome.error_type == "Sandbox.Timedout":
-            self._platform(log.timed_out(now, request_id, duration_ms / 1000))
-        self._platform(log.end(request_id))
-        ended = self._clock.monotonic()
-
-        def report() -> str | None:
-            return log.report(now, self._figures(running, outcome, duration_ms, ended))
-
-        if running.invocation.tail_log:
-            self._platform(report())
-        else:
-            self._log.append(int(now * 1000), report)
-
-    def _figures(self, running: Running, outcome: Outcome, duration_ms: float, ended: float) -> Report:
-        """What REPORT says of an invocation that ended at `ended`; memory is measured if it was not since then."""
-        if self._measured < ended:
-            self._measure()
-        init_ms = self.usage.initialized_ms if running.first else None
-        timed_out = outcome.error_type == "Sandbox.Timedout"
-        status = "timeout" if timed_out else "error" if outcome.is_of_platform else "success"
-        return Report(
-            running.invocation.request_id,
-            duration_ms,
-            invocations.billed_ms(duration_ms + (init_ms or 0.0)),
-            self.version.memory_mb,
-            -(-self._max_memory // (1024 * 1024)),
-            init_ms,
-            status,
-            outcome.error_type if status == "error" else None,
-        )
-
-    def _measure(self) -> None:
-        if self._sandbox is not None:
-            self._measured = self._clock.monotonic()
-            self._max_memory = self._sandbox.max_memory_bytes()
+        self.log.tail_of = None
 
     def _timed_out(self, running: Running) -> None:
         if self._running is not running:
@@ -389,14 +340,12 @@ class Environment:
     async def _watch(self, sandbox: Sandbox) -> None:
         """Wait for the process to end, and answer for it if it owes an answer."""
         status = await sandbox.wait()
-        self._drain_output()
+        self.log.drain()
         self._exited(status)
         self.begin_stop()
-        if self._resuming is not None:
-            self._resuming.cancel()
-        self._loop.remove_reader(sandbox.output_fd)
+        self.log.detach()
         await sandbox.kill()
-        self._append(self._output.finish(self._now_ms()))
+        self.log.finish()
         sandbox.close()
         self.state = lifecycle.after(self.state, Event.EXIT)
         self.ended.set_result(None)
@@ -409,8 +358,8 @@ class Environment:
         if not self._ready.done():
             self._fail_init(error.outcome(), error.message)
         elif is_running:
-            self._append(self._output.finish(self._now_ms()))
-            self._platform(self._platform_log.failed(error.message, error.error_type))
+            self.log.finish()
+            self.log.failed(error.message, error.error_type)
             self._finish(error.outcome())
 
     # Stopping
@@ -418,6 +367,7 @@ class Environment:
     def begin_stop(self) -> None:
         """End the environment; what it is running is answered as killed."""
         if self._ending is None and self.state is not State.DEAD:
+            self.is_frozen = False  # the sandbox sees to it that it can end
             self.state = lifecycle.after(self.state, Event.STOP)
             self._ending = self._loop.create_task(self._stop())
 
@@ -435,62 +385,6 @@ class Environment:
             return
         await self._sandbox.kill()
         await self.ended
-
-    # Logging
-
-    def _readable(self) -> None:
-        assert self._sandbox
-        try:
-            data = os.read(self._sandbox.output_fd, READ_BYTES)
-        except BlockingIOError:
-            return
-        if not data:
-            self._loop.remove_reader(self._sandbox.output_fd)
-            return
-        self._append(self._output.feed(data, self._now_ms()))
-        if self._log.full:
-            self._loop.remove_reader(self._sandbox.output_fd)
-            self._resuming = self._loop.create_task(self._resume_reading())
-
-    async def _resume_reading(self) -> None:
-        await self._log.drained()
-        if self._sandbox is not None:
-            self._loop.add_reader(self._sandbox.output_fd, self._readable)
-
-    def _drain_output(self) -> None:
-        """Take what is in the pipe now: all that was written before the call that ends an invocation."""
-        if self._sandbox is None:
-            return
-        for _ in range(2):
-            try:
-                data = os.read(self._sandbox.output_fd, READ_BYTES)
-            except BlockingIOError:
-                return
-            if not data:
-                return
-            self._append(self._output.feed(data, self._now_ms()))
-            if len(data) < READ_BYTES:
-                return
-
-    def _append(self, records: list[Record]) -> None:
-        if not records:
-            return
-        self._log.extend(records)
-        running = self._running
-        if running is not None and running.invocation.tail_log:
-            for _, text in records[-quotas.LOG_TAIL_BYTES :]:
-                running.remember(text)
-
-    def _platform(self, line: str | None) -> None:
-        if line is None:
-            return
-        self._log.append(self._now_ms(), line)
-        running = self._running
-        if running is not None and running.invocation.tail_log:
-            running.remember(line, on_new_line=True)
-
-    def _now_ms(self) -> int:
-        return int(self._clock.time() * 1000)
 
     def _since_start_ms(self) -> float:
         return (self._clock.monotonic() - self._started) * 1000

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import itertools
-import math
 import secrets
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -25,15 +23,27 @@ from lambdad.domain.invocations import Invocation, Outcome
 from lambdad.domain.lifecycle import State
 from lambdad.ports.clock import Clock
 from lambdad.ports.compute import ResponseStream
-from lambdad.ports.sandbox import SandboxDriver, SandboxFailed, SandboxSpec
-from lambdad.services.environment import Environment, InitFailed, LogSink
+from lambdad.ports.memory import MemoryGauge
+from lambdad.ports.sandbox import Program, Sandbox, SandboxDriver, SandboxFailed, SandboxSpec
+from lambdad.services.environment import Environment, InitFailed
+from lambdad.services.environment_log import LogSink
+from lambdad.services.freezer import Freezer
+from lambdad.services.memory_reserve import MemoryReserve
 from lambdad.services.running import ResponseChunks
+from lambdad.services.version_pool import VersionPool
 
-_LEARNING_RATE: Final = 0.2
-_WINDOW_S: Final = 1.0
-_PATIENCE_S: Final = 0.05
 _STOP_S: Final = 5.0
+_REAP_EVERY_S: Final = 5.0
 _BUSY: Final = frozenset({State.INVOKING, State.STREAMING})
+# What Lambda answers, as a ServiceException, when it has no room: neither the caller nor a quota is at fault, and SDKs
+# try again after a 5xx. EC2ThrottledException is about a customer's own VPC, TooManyRequestsException about quotas.
+_NO_CAPACITY: Final = "We currently do not have sufficient capacity on this machine: {}"
+
+
+class Closable(Protocol):
+    """Something that is open."""
+
+    def close(self) -> None: ...
 
 
 class RuntimeListener(Protocol):
@@ -41,7 +51,11 @@ class RuntimeListener(Protocol):
 
     address: str
 
-    async def open(self) -> None: ...
+    async def open(self) -> None:
+        """Listen on a port of this machine, which is then in `address`."""
+
+    async def adopt(self, listener: socket.socket) -> None:
+        """Answer on a socket in the environment's own network, where nobody else can come from."""
 
     def close(self) -> None: ...
 
@@ -54,16 +68,11 @@ class CodeDirectories(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RuntimeCommand:
-    """How to start a version's runtime: the command, what it is called in logs, and where things are.
+    """What runs a version: the program, and what it is called in logs. `problem` says why it cannot, where known."""
 
-    `problem` says why the command cannot work, where that is known.
-    """
-
-    arguments: tuple[str, ...]
+    program: Program
     version: str
     version_arn: str
-    runtime_dir: str
-    path: str
     problem: str = ""
 
 
@@ -75,7 +84,7 @@ class RuntimeCommands(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HostParts:
-    """What a host is made of."""
+    """What a host is made of. `serve_endpoint` has lambdad's endpoint answer on one more socket."""
 
     clock: Clock
     driver: SandboxDriver
@@ -84,109 +93,11 @@ class HostParts:
     listener: Callable[[Environment], RuntimeListener]
     log_sink: Callable[[FunctionVersion, str], LogSink]
     endpoint_url: Callable[[], str]
+    serve_endpoint: Callable[[socket.socket], Awaitable[Closable]]
+    memory: MemoryGauge
+    memory_reserve_mb: int
     idle_s: float
     processors: int
-
-
-class VersionPool:
-    """The environments of one version in one configuration, and the invocations that wait for one.
-
-    There are to be as many as it takes, by how long invocations and starts have taken so far, for each to be free
-    before another one could have started. When invocations have waited for longer all the same, the number is doubled
-    each time that this is looked at; when not one has finished meanwhile, all of them get one of their own.
-    """
-
-    def __init__(self, version: FunctionVersion, least: int) -> None:
-        self.version = version
-        self._least = least
-        self.idle: list[Environment] = []
-        self.all: set[Environment] = set()
-        self.ready: set[Environment] = set()
-        self.starting = 0
-        self.retired = False
-        self._shortest = [math.inf, math.inf]
-        self._window_began = 0.0
-        self.start_s = 0.0
-        self.guard: asyncio.TimerHandle | None = None
-        self._last_served = 0.0
-        self._waiting: deque[tuple[float, asyncio.Future[Environment | None]]] = deque()
-
-    def wait(self, now: float) -> asyncio.Future[Environment | None]:
-        """A place in the queue: done with an environment, or with None when one failed to initialize."""
-        waiter: asyncio.Future[Environment | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((now, waiter))
-        return waiter
-
-    def missing(self, now: float) -> int:
-        """How many environments to start for those who wait."""
-        waiting = len(self._waiting)
-        ready = len(self.ready)
-        if not self.start_s or not ready:
-            return max(0, waiting - self.starting)
-        # No fewer than the processors can run, or they would wait for each other's turn with lambdad.
-        enough = max(math.ceil(waiting * self.service_s / self.start_s), self._least)
-        patience_s = self.patience_s
-        late = sum(1 for _ in itertools.takewhile(lambda place: now - place[0] >= patience_s, self._waiting))
-        if now - self._last_served < patience_s:
-            late = min(late, ready)
-        # One that has answered, and has yet to ask for the next event, is as good as free.
-        soon = sum(environment.state is State.ANSWERED for environment in self.ready)
-        return max(0, min(enough - ready, waiting - soon) - self.starting, late - self.starting)
-
-    @property
-    def patience_s(self) -> float:
-        """How long an invocation waits for an environment that was expected to be free sooner."""
-        return max(2 * self.start_s, _PATIENCE_S)
-
-    def take_idle(self) -> Environment | None:
-        """The environment that was used last, of those that still live."""
-        while self.idle:
-            environment = self.idle.pop()
-            if environment.state is State.IDLE:
-                return environment
-        return None
-
-    def has_waiting(self) -> bool:
-        return bool(self._waiting)
-
-    def offer(self, environment: Environment | None) -> bool:
-        """Hand an environment, or the news that one could not start, to whoever has waited longest."""
-        waiter = self._longest_waiting()
-        if waiter is not None:
-            waiter.set_result(environment)
-        return waiter is not None
-
-    def refuse(self, error: Exception) -> None:
-        """Fail whoever has waited longest."""
-        waiter = self._longest_waiting()
-        if waiter is not None:
-            waiter.set_exception(error)
-
-    def _longest_waiting(self) -> asyncio.Future[Environment | None] | None:
-        while self._waiting:
-            _, waiter = self._waiting.popleft()
-            if not waiter.done():
-                return waiter
-        return None
-
-    def served(self, now: float, seconds: float) -> None:
-        """An invocation has taken so long. The shortest of late counts: load makes all of them longer."""
-        self._last_served = now
-        if now - self._window_began >= _WINDOW_S:
-            self._window_began = now
-            self._shortest = [self._shortest[1], seconds]
-        elif seconds < self._shortest[1]:
-            self._shortest[1] = seconds
-
-    @property
-    def service_s(self) -> float:
-        """How long an invocation takes that need not wait for the processor."""
-        shortest = min(self._shortest)
-        return 0.0 if math.isinf(shortest) else shortest
-
-    def started(self, seconds: float) -> None:
-        """A start has taken so long."""
-        self.start_s = seconds if not self.start_s else self.start_s + (seconds - self.start_s) * _LEARNING_RATE
 
 
 class LocalHost:
@@ -197,9 +108,15 @@ class LocalHost:
         self._pools: dict[str, VersionPool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._environments: set[Environment] = set()
+        self._freezer = Freezer(parts.clock)
+        reserve_bytes = parts.memory_reserve_mb * 1024 * 1024
+        self._reserve = MemoryReserve(parts.memory, parts.driver, reserve_bytes, self._take_oldest)
 
     async def prepare(self, version: FunctionVersion) -> None:
-        await self._parts.code.directory_for(version.code_sha256)
+        code = await self._parts.code.directory_for(version.code_sha256)
+        command = await self._parts.commands.command(version, code)
+        if command is not None:
+            self._parts.driver.prepare(command.program)
 
     def begin(self, version: FunctionVersion, invocation: Invocation, finish: Callable[[Outcome], None]) -> bool:
         pool = self._pools.get(version.revision_id)
@@ -269,25 +186,40 @@ class LocalHost:
 
     def status(self) -> Mapping[str, Any]:
         return {
+            **self._parts.driver.describe(),
             "driver": self._parts.driver.name,
             "isolated": self._parts.driver.isolated,
             "environments": len(self._environments),
+            "frozen": sum(environment.is_frozen for environment in self._environments),
             "busy": sum(environment.state in _BUSY for environment in self._environments),
         }
 
     async def reap(self) -> None:
-        """Stop environments that have been idle for too long, for ever; the application runs this as a task."""
+        """Stop environments that have been idle for too long, or are in the way of others, for ever.
+
+        The application runs this as a task.
+        """
         while True:
-            await self._parts.clock.sleep(min(self._parts.idle_s / 4, 5.0))
+            await self._parts.clock.sleep(min(self._parts.idle_s / 4, _REAP_EVERY_S))
             oldest = self._parts.clock.monotonic() - self._parts.idle_s
             for pool in list(self._pools.values()):
                 for environment in [idle for idle in pool.idle if idle.idle_since <= oldest]:
                     pool.idle.remove(environment)
                     environment.begin_stop()
+            await self._reserve.restore()
+
+    def _take_oldest(self) -> Environment | None:
+        """The environment that has been idle for longest, of all versions; it is no longer in its pool."""
+        pools = [pool for pool in self._pools.values() if pool.idle]
+        if not pools:
+            return None
+        # Each pool's are in the order in which they became idle.
+        return min(pools, key=lambda pool: pool.idle[0].idle_since).idle.pop(0)
 
     async def drain(self, seconds: float) -> None:
         for pool in list(self._pools.values()):
             self.retire(pool.version)
+        self._freezer.close()
         ends = [environment.ended for environment in self._environments if environment.state in _BUSY]
         if ends:
             await asyncio.wait(ends, timeout=seconds)
@@ -366,43 +298,90 @@ class LocalHost:
         command = await parts.commands.command(version, code)
         if command is None:
             raise InvalidRuntimeException(f"The runtime {version.runtime} is not installed on this machine.")
+        await self._reserve.restore()
+        opened: list[Closable] = []
         environment = Environment(
             version,
             parts.clock,
             parts.log_sink(version, log_stream),
             log_stream,
             on_idle=lambda idle: self._idle(pool, idle),
-            on_end=lambda ended: self._ended(pool, ended, listener),
+            on_end=lambda ended: self._ended(pool, ended, opened),
         )
         listener = parts.listener(environment)
-        await listener.open()
+        opened.append(listener)
+        if parts.driver.addresses is None:
+            await listener.open()
         pool.all.add(environment)
         self._environments.add(environment)
         environment.retired = pool.retired
-        environment.log_init_start(command.version, command.version_arn)
-        around = Surroundings(
-            runtime_api=listener.address,
-            task_root=parts.driver.task_root(code),
-            runtime_dir=command.runtime_dir,
-            endpoint_url=parts.endpoint_url(),
-            path=command.path,
-            log_stream=log_stream,
-            credentials=credentials.issue(version.key.account_id),
-        )
-        variables = environment_variables.build(version, around)
-        spec = SandboxSpec(command.arguments, variables, code, version.memory_mb, version.ephemeral_storage_mb)
+        environment.log.init_start(command.version, command.version_arn)
+        spec = self._spec(version, command, code, environment, listener)
         if claim is not None:
             claim(environment)
         try:
             if command.problem:
                 raise SandboxFailed(command.problem)
-            await environment.attach(await parts.driver.launch(spec))
+            sandbox = await self._sandbox(spec)
+            await self._connect(sandbox, listener, opened)
+            await environment.attach(sandbox)
+            if environment.state is State.DEAD:
+                _close_all(opened)  # it was ended before its sandbox was there
         except SandboxFailed as failure:
             environment.launch_failed(str(failure))
         except BaseException:
             environment.begin_stop()  # whatever it was, nothing else would end the environment
             raise
         return environment
+
+    def _spec(
+        self,
+        version: FunctionVersion,
+        command: RuntimeCommand,
+        code: Path,
+        environment: Environment,
+        listener: RuntimeListener,
+    ) -> SandboxSpec:
+        """What is to run, with the variables that a function finds."""
+        driver = self._parts.driver
+        places = driver.places(command.program, code)
+        addresses = driver.addresses
+        around = Surroundings(
+            runtime_api=listener.address if addresses is None else addresses.runtime_api,
+            task_root=places.task_root,
+            runtime_dir=places.runtime_dir,
+            endpoint_url=self._parts.endpoint_url() if addresses is None else f"http://{addresses.endpoint}",
+            path=places.path,
+            library_path=places.library_path,
+            log_stream=environment.log_stream,
+            credentials=credentials.issue(version.key.account_id),
+        )
+        variables = environment_variables.build(version, around)
+        return SandboxSpec(command.program, variables, code, version.memory_mb, version.ephemeral_storage_mb)
+
+    async def _sandbox(self, spec: SandboxSpec) -> Sandbox:
+        """Launch a sandbox, at the cost of idle ones if it must be. Raises SandboxFailed and ServiceException."""
+        while True:
+            try:
+                return await self._parts.driver.launch(spec)
+            except SandboxFailed as failure:
+                if not failure.is_shortage:
+                    raise
+                if not await self._reserve.evict():
+                    raise ServiceException(_NO_CAPACITY.format(failure)) from failure
+
+    async def _connect(self, sandbox: Sandbox, listener: RuntimeListener, opened: list[Closable]) -> None:
+        """Answer in a sandbox's own network, where it has one. What has connected already has waited for this."""
+        if not sandbox.listeners:
+            return
+        try:
+            runtime_api, endpoint = sandbox.listeners
+            await listener.adopt(runtime_api)
+            opened.append(await self._parts.serve_endpoint(endpoint))
+        except BaseException:
+            await sandbox.kill()
+            sandbox.close()
+            raise
 
     def _idle(self, pool: VersionPool, environment: Environment) -> None:
         pool.ready.add(environment)
@@ -411,9 +390,11 @@ class LocalHost:
                 environment.begin_stop()
             else:
                 pool.idle.append(environment)
+                self._freezer.is_idle(environment)
 
-    def _ended(self, pool: VersionPool, environment: Environment, listener: RuntimeListener) -> None:
-        listener.close()
+    def _ended(self, pool: VersionPool, environment: Environment, opened: Sequence[Closable]) -> None:
+        _close_all(opened)
+        self._freezer.forget(environment)
         pool.all.discard(environment)
         pool.ready.discard(environment)
         self._environments.discard(environment)
@@ -433,6 +414,11 @@ class LocalHost:
 def _resolve(done: asyncio.Future[Outcome], outcome: Outcome) -> None:
     if not done.done():
         done.set_result(outcome)
+
+
+def _close_all(opened: Sequence[Closable]) -> None:
+    for each in opened:
+        each.close()
 
 
 async def _all_done(ends: Sequence[asyncio.Future[None]]) -> None:

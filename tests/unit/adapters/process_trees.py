@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+
+from lambdad.adapters.process_tree import descendants
 
 WAIT_S = 10
 MIB = 1 << 20
@@ -27,6 +32,8 @@ class Python:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=pass_fds,
+            # A stopped process can get its whole group a SIGHUP: not the tests' own.
+            start_new_session=True,
             text=True,
         )
         self.pid = self.process.pid
@@ -35,6 +42,9 @@ class Python:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for pid in descendants(self.pid):  # those that are stopped would not end with their input
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.kill()
         self.process.communicate()
 

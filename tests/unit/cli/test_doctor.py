@@ -33,7 +33,13 @@ def test_everything_is_in_one_document(tmp_path: Path) -> None:
     assert found["DataDir"]["FreeBytes"] > 0
     assert found["Runtimes"]["python3.8"] is None
     assert found["Runtimes"]["provided"]["FoundBy"] == "the function's own"
-    assert found["Sandbox"]["Drivers"] == {"process": {"Works": True, "Isolated": False}}
+    drivers = found["Sandbox"]["Drivers"]
+    assert drivers["bwrap"] == {"Works": False, "Isolated": True, "Reason": "bubblewrap is not installed"}
+    assert drivers["process"] == {"Works": True, "Isolated": False}
+    assert drivers["zygote"]["Works"] or drivers["zygote"]["Reason"]
+    assert found["Sandbox"]["Driver"] == ("zygote" if drivers["zygote"]["Works"] else "process")
+    assert found["Sandbox"]["Isolated"] is False
+    assert found["Sandbox"]["Limits"].keys() >= {"memory", "cpu", "processes"}
     assert found["Sandbox"]["Bubblewrap"] is None
     assert found["Daemon"] == {
         "EndpointUrl": "http://127.0.0.1:1",
@@ -53,12 +59,9 @@ def test_what_is_told_to_people(tmp_path: Path) -> None:
         "Sandbox",
         "Daemon",
     ]
-    works = "works; functions are NOT isolated: they are processes of the user that runs lambdad"
-    assert f"process driver {works}" in lines
-    assert (
-        "isolated drivers not part of this version of lambdad; what follows are facts of this host, nothing more"
-        in lines
-    )
+    assert "process driver works; functions are processes of the user that runs lambdad" in lines
+    assert "bwrap driver does not work: bubblewrap is not installed" in lines
+    assert any(line.startswith("takes ") and line.endswith("functions are NOT isolated") for line in lines)
     assert "bubblewrap not installed" in lines
     assert "setpriv not installed: functions may outlive a daemon that is killed" in lines
     assert f"directory {tmp_path / 'absent'} (not there yet)" in lines

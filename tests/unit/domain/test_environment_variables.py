@@ -34,6 +34,7 @@ AROUND = Surroundings(
     runtime_dir="/var/runtime",
     endpoint_url="http://127.0.0.1:4566",
     path="/usr/bin",
+    library_path="/var/task:/var/task/lib:/opt/lib",
     log_stream="stream",
     credentials=TemporaryCredentials("key", "secret", "token"),
 )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from lambdad.adapters.clock import FakeClock
 from lambdad.domain.functions import FunctionVersion
 from lambdad.domain.invocations import ExitStatus, Invocation, Outcome
-from lambdad.ports.sandbox import SandboxFailed, SandboxSpec
+from lambdad.ports.sandbox import Address, Addresses, Places, Program, SandboxFailed, SandboxSpec
 from lambdad.services.environment import Environment
 from lambdad.services.function_log import Entry, Text
 from lambdad.services.running import Running
@@ -28,8 +29,11 @@ class FakeSandbox:
         self.output_fd, self._input = os.pipe()
         os.set_blocking(self.output_fd, False)
         self._status: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
+        self.listeners: Sequence[socket.socket] = ()
         self.was_killed = False
         self.closed = False
+        self.calls: list[str] = []
+        self.own: set[Address] = set()
 
     def write(self, data: bytes) -> None:
         os.write(self._input, data)
@@ -49,6 +53,18 @@ class FakeSandbox:
     def close(self) -> None:
         os.close(self.output_fd)
         self.closed = True
+
+    def initialized(self) -> None:
+        self.calls.append("initialized")
+
+    def freeze(self) -> None:
+        self.calls.append("freeze")
+
+    def thaw(self) -> None:
+        self.calls.append("thaw")
+
+    def owns(self, client: Address, server: Address) -> bool:
+        return client in self.own
 
     def max_memory_bytes(self) -> int:
         return 50 * 1024 * 1024 - 1
@@ -93,7 +109,7 @@ class FakeRuntime:
 
 
 class FakeDriver:
-    """Makes sandboxes; `while_launching` is called before the launch has returned."""
+    """Makes sandboxes, `room` of them at once; `while_launching` is called before the launch has returned."""
 
     name = "fake"
     isolated = True
@@ -101,18 +117,41 @@ class FakeDriver:
     def __init__(self) -> None:
         self.sandboxes: list[FakeSandbox] = []
         self.specs: list[SandboxSpec] = []
+        self.prepared: list[Program] = []
         self.failure = ""
+        self.addresses: Addresses | None = None
+        self.listeners: Sequence[socket.socket] = ()
+        self.made_ahead = 0
+        self.room: int | None = None
         self.while_launching: Callable[[], None] = lambda: None
 
-    def task_root(self, code: Any) -> str:
-        return str(code)
+    def places(self, program: Program, code: Any) -> Places:
+        return Places(str(code), "/runtime", "/bin", "/lib")
+
+    def prepare(self, program: Program) -> None:
+        self.prepared.append(program)
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"driver": self.name, "isolated": self.isolated, "memory": "imagined"}
+
+    async def trim(self) -> bool:
+        had_one = self.made_ahead > 0
+        self.made_ahead -= had_one
+        return had_one
+
+    @property
+    def living(self) -> list[FakeSandbox]:
+        return [sandbox for sandbox in self.sandboxes if not sandbox.closed]
 
     async def launch(self, spec: SandboxSpec) -> FakeSandbox:
         self.specs.append(spec)
         await asyncio.sleep(0)
         if self.failure:
             raise SandboxFailed(self.failure)
+        if self.room is not None and len(self.living) + self.made_ahead >= self.room:
+            raise SandboxFailed("Cannot allocate memory", is_shortage=True)
         sandbox = FakeSandbox()
+        sandbox.listeners = self.listeners
         self.sandboxes.append(sandbox)
         self.while_launching()
         await asyncio.sleep(0)

@@ -3,110 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
-from collections.abc import Awaitable, Callable
+import socket
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from lambdad.adapters.clock import FakeClock
-from lambdad.domain.invocations import ExitStatus, Outcome
+from lambdad.domain.invocations import ExitStatus
 from lambdad.domain.lifecycle import State
-from lambdad.services.environment import Environment
-from lambdad.services.pool import HostParts, LocalHost, RuntimeCommand
-from unit.services.environments import VERSION, FakeDriver, FakeLog, FakeRuntime, invocation
-
-
-class FakeListener:
-    """Keeps the environment, so that the test can be its runtime."""
-
-    address = "127.0.0.1:9001"
-
-    def __init__(self, environment: Environment, opened: list[FakeListener]) -> None:
-        self.runtime = FakeRuntime(environment)
-        self.closed = False
-        opened.append(self)
-
-    async def open(self) -> None: ...
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class FakeCommands:
-    problem = ""
-    error: Exception | None = None
-
-    async def command(self, version: Any, code: Path) -> RuntimeCommand:
-        if self.error is not None:
-            raise self.error
-        return RuntimeCommand(("/runtime",), "fake:1", "arn", "/runtime", "/bin", problem=self.problem)
-
-
-class FakeCode:
-    async def directory_for(self, code_sha256: str) -> Path:
-        return Path("/code")
-
-
-class World:
-    """A host whose runtimes are the test's to play."""
-
-    def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.driver = FakeDriver()
-        self.commands = FakeCommands()
-        self.listeners: list[FakeListener] = []
-        driver: Any = self.driver
-        self.host = LocalHost(
-            HostParts(
-                clock=self.clock,
-                driver=driver,
-                code=FakeCode(),
-                commands=self.commands,
-                listener=lambda environment: FakeListener(environment, self.listeners),
-                log_sink=lambda version, stream: FakeLog(),
-                endpoint_url=lambda: "http://127.0.0.1:4566",
-                idle_s=60.0,
-                processors=1,
-            )
-        )
-
-    def invoke(self, payload: bytes = b"{}", version: Any = VERSION) -> asyncio.Task[Outcome]:
-        return asyncio.ensure_future(self.host.invoke(version, invocation(payload=payload)))
-
-    async def launched(self, count: int) -> list[FakeRuntime]:
-        """The runtimes of all environments so far, once there are so many and the last has its sandbox."""
-        await until(lambda: len(self.listeners) >= count and self.runtimes[count - 1].environment._sandbox)
-        return self.runtimes
-
-    @property
-    def runtimes(self) -> list[FakeRuntime]:
-        return [listener.runtime for listener in self.listeners]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0)
-
-
-def scenario(test: Callable[[World], Awaitable[None]]) -> Callable[[], None]:
-    @functools.wraps(test)
-    def run() -> None:
-        async def inside() -> None:
-            world = World()
-            try:
-                await test(world)
-            finally:
-                await asyncio.wait_for(world.host.drain(0.0), 5)
-
-        asyncio.run(inside())
-
-    del run.__wrapped__  # pytest would take its parameter for a fixture
-    return run
+from lambdad.ports.sandbox import Addresses
+from unit.services.environments import VERSION
+from unit.services.hosts import PROGRAM, World, scenario, until
 
 
 @scenario
@@ -290,3 +197,72 @@ async def test_an_invocation_that_is_given_up_leaves_its_environment_to_others(w
     assert runtimes[0].events[0].invocation.payload == b"2"
     runtimes[0].respond(b"done")
     assert (await waiting).payload == b"done"
+
+
+@scenario
+async def test_preparing_has_the_code_at_hand_and_the_driver_told(w: World) -> None:
+    await w.host.prepare(VERSION)
+    assert w.driver.prepared == [PROGRAM]
+    w.commands.is_installed = False
+    await w.host.prepare(VERSION)  # no error, and nothing to prepare
+    assert w.driver.prepared == [PROGRAM]
+
+
+@scenario
+async def test_the_status_has_what_the_driver_says_of_itself(w: World) -> None:
+    runtime = await w.make_idle(1)
+    expected = {"driver": "fake", "isolated": True, "memory": "imagined", "environments": 1, "busy": 0}
+    assert w.host.status() == {**expected, "frozen": 0}
+    runtime.environment.freeze()
+    assert w.host.status() == {**expected, "frozen": 1}
+
+
+@scenario
+async def test_an_idle_environment_is_frozen_and_thawed_for_its_next_event(w: World) -> None:
+    runtime = await w.make_idle(1)
+    await w.clock.advance(0.02)
+    await until(lambda: runtime.environment.is_frozen)
+    answer = w.invoke()
+    await until(lambda: len(runtime.events) == 2)
+    assert w.driver.sandboxes[0].calls == ["initialized", "freeze", "thaw"]
+    runtime.respond(b"thawed")
+    assert (await answer).payload == b"thawed"
+
+
+@scenario
+async def test_functions_share_the_network_unless_the_driver_has_addresses(w: World) -> None:
+    await w.make_idle(1)
+    variables = w.driver.specs[0].environment
+    assert variables["AWS_LAMBDA_RUNTIME_API"] == w.listeners[0].address
+    assert variables["AWS_ENDPOINT_URL"] == "http://127.0.0.1:4566"
+    assert w.listeners[0].is_open
+    assert not w.endpoints
+
+
+@scenario
+async def test_in_a_network_of_their_own_they_are_answered_on_its_sockets(w: World) -> None:
+    w.driver.addresses = Addresses("127.0.0.1:9001", "127.0.0.1:80")
+    with socket.socket() as runtime_api, socket.socket() as endpoint:
+        w.driver.listeners = (runtime_api, endpoint)
+        runtime = await w.make_idle(1)
+        variables = w.driver.specs[0].environment
+        assert variables["AWS_LAMBDA_RUNTIME_API"] == "127.0.0.1:9001"
+        assert variables["AWS_ENDPOINT_URL"] == "http://127.0.0.1:80"
+        assert not w.listeners[0].is_open
+        assert w.listeners[0].adopted == [runtime_api]
+        assert [each.listener for each in w.endpoints] == [endpoint]
+        await runtime.environment.stop()
+        assert w.listeners[0].closed
+        assert w.endpoints[0].closed
+
+
+@scenario
+async def test_an_environment_that_ends_before_its_sandbox_is_there_leaves_nothing_open(w: World) -> None:
+    w.driver.addresses = Addresses("127.0.0.1:9001", "127.0.0.1:80")
+    with socket.socket() as runtime_api, socket.socket() as endpoint:
+        w.driver.listeners = (runtime_api, endpoint)
+        w.driver.while_launching = lambda: w.runtimes[-1].environment.begin_stop()
+        answer = w.invoke()
+        await until(lambda: w.endpoints and w.endpoints[0].closed)
+        assert w.listeners[0].closed
+        answer.cancel()

@@ -9,7 +9,7 @@ import pytest
 from lambdad.domain.arns import LATEST, FunctionKey
 from lambdad.domain.functions import FunctionVersion, LoggingConfig
 from lambdad.domain.lifecycle import State
-from lambdad.services.pool import VersionPool
+from lambdad.services.version_pool import VersionPool
 
 LEAST = 4
 VERSION = FunctionVersion(

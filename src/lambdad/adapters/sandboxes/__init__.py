@@ -7,7 +7,6 @@ best that came through.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -103,7 +102,7 @@ class _Probe:
         self.has_zygotes = await self._works("zygote", zygote, Program(Language.PYTHON), ExitStatus(code=0))
 
     async def _try_bwrap(self) -> None:
-        found = shutil.which("bwrap", path=f"{os.environ.get('PATH', '')}{os.pathsep}{os.defpath}")
+        found = shutil.which("bwrap")
         if found is None:
             self.reasons["bwrap"] = "bubblewrap is not installed"
             return

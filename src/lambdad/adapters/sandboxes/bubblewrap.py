@@ -41,6 +41,11 @@ _AT_ONCE: Final = 2
 _WAIT: Final = f'printf r >&{_ASSIGNMENT_FD}; eval "$(cat <&{_ASSIGNMENT_FD})"'
 
 
+# Process 1 is a shell, confined like its child, and not bubblewrap's own process, which has no seccomp filter and whose
+# memory the function could write to. It buries orphans, and says nothing of its child's end: that is not for the log.
+_INIT: Final = f'exec 2>/dev/null; "$@" 2>&{_OUTPUT_FD}; exit $?'
+
+
 class BubblewrapSandbox(IsolatedSandbox):
     """A sandbox of bubblewrap, which says on a pipe who its first process is and how its program has ended."""
 
@@ -106,20 +111,26 @@ class BubblewrapSandbox(IsolatedSandbox):
             data = os.read(self._status_fd, _READ_BYTES)
         except BlockingIOError:
             return
-        if not data:  # bubblewrap has ended, after its child and with it everything inside
+        if not data:
             self._loop.remove_reader(self._status_fd)
-            if not self._pid:
-                self._fail(self._last_output() or "bubblewrap has ended")
-            else:
-                self._died()
+            self._unwrapped()
             return
         *lines, self._said = (self._said + data).split(b"\n")
         for line in lines:
             said = json.loads(line)
             if "child-pid" in said:
-                self._pid, self._pidfd = said["child-pid"], os.pidfd_open(said["child-pid"])
+                self._born(said["child-pid"], os.pidfd_open(said["child-pid"]))
             elif "exit-code" in said:
                 self._ended(shell_status(said["exit-code"]))
+
+    def _unwrapped(self) -> None:
+        """bubblewrap has ended, with its program. What that has left running may still be there."""
+        if self._pidfd >= 0:
+            self._loop.add_reader(self._pidfd, self._died)
+            self._destroy()
+        else:
+            self._fail(self._last_output() or "bubblewrap has ended")
+            self._died()
 
     def _read_last_words(self) -> None:
         if self._status_fd < 0:
@@ -185,7 +196,15 @@ class Bubblewraps:
 
 
 def _options(bwrap: str, own_network: bool) -> list[str]:
-    options = [bwrap, "--die-with-parent", "--new-session", "--unshare-user", "--unshare-pid", "--unshare-ipc"]
+    options = [
+        bwrap,
+        "--die-with-parent",
+        "--new-session",
+        "--as-pid-1",
+        "--unshare-user",
+        "--unshare-pid",
+        "--unshare-ipc",
+    ]
     options += ["--unshare-uts", "--hostname", HOSTNAME, "--uid", str(USER_ID), "--gid", str(GROUP_ID)]
     if own_network:
         options.append("--unshare-net")
@@ -195,15 +214,16 @@ def _options(bwrap: str, own_network: bool) -> list[str]:
 
 
 def _command(program: Program, plan: RootPlan) -> list[str]:
+    init = ["/bin/sh", "-c", _INIT, "init"]
     if program.executable is None:
-        return ["/bin/sh", "-c", _WAIT]
-    return arguments(program, plan.executable, RUNTIME_DIR, plan.sdk_dirs)
+        return [*init, "/bin/sh", "-c", _WAIT]
+    return [*init, *arguments(program, plan.executable, RUNTIME_DIR, plan.sdk_dirs)]
 
 
 def _script(variables: Mapping[str, str]) -> str:
     """What the waiting shell is to do: take the variables, and become the function's `bootstrap`."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-    lines += [f"cd {TASK_ROOT}", f"exec {TASK_ROOT}/bootstrap {_ASSIGNMENT_FD}<&-"]
+    lines += [f"cd {TASK_ROOT}", "unset PWD OLDPWD", f"exec {TASK_ROOT}/bootstrap {_ASSIGNMENT_FD}<&-"]
     return "\n".join(lines)
 
 

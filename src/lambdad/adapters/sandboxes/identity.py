@@ -36,8 +36,9 @@ def exit_status(status: int) -> ExitStatus:
 
 
 def shell_status(code: int) -> ExitStatus:
-    """What a program says of another that it has run, in one number: 128 and up are signals."""
-    return ExitStatus(code=code) if code <= SIGNALLED else ExitStatus(signal=signal_name(code - SIGNALLED))
+    """What a program says of another that it has run, in one number: 128 and the number of a signal, or a code."""
+    number = code - SIGNALLED
+    return ExitStatus(signal=signal_name(number)) if 0 < number < signal.NSIG else ExitStatus(code=code)
 
 
 def signal_name(number: int) -> str:

@@ -37,6 +37,7 @@ class IsolatedSandbox(ABC):
         self._status: asyncio.Future[ExitStatus] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._is_frozen = False
+        self._is_doomed = False
         self._max_memory = 0
 
     # Making
@@ -62,6 +63,12 @@ class IsolatedSandbox(ABC):
     def is_alive(self) -> bool:
         return not self._gone.done() and not self._status.done()
 
+    def _born(self, pid: int, pidfd: int) -> None:
+        """The first process is there."""
+        self._pid, self._pidfd = pid, pidfd
+        if self._is_doomed:
+            self._destroy()
+
     def _close_output(self) -> None:
         """Let go of our copy of what the function writes to, when it has its own."""
         if self._output >= 0:
@@ -73,8 +80,6 @@ class IsolatedSandbox(ABC):
         if not self._made.done():
             self._made.set_exception(SandboxFailed(reason))
             self._made.exception()
-        if not self._pid:
-            self._died()
 
     # Ending
 
@@ -115,12 +120,12 @@ class IsolatedSandbox(ABC):
         await asyncio.shield(self._gone)
 
     def _destroy(self) -> None:
+        """Kill the first process; one that is only being made, as soon as it is known."""
+        self._is_doomed = True
         self.thaw()
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        elif not self._pid:
-            self._died()
 
     def close(self) -> None:
         if self.output_fd >= 0:

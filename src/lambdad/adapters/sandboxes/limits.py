@@ -102,7 +102,7 @@ class Limits:
     def max_memory_bytes(self) -> int:
         """The most that the processes were seen to hold, never more than they may."""
         if self._group is not None and self._machine.has(MEMORY):
-            held = self._group.anonymous_bytes()
+            held = self._held_bytes()
             beside = self._group.usage_bytes() - held  # the page cache and the files in /tmp
             self._most_bytes = max(self._most_bytes, held, self._group.peak_bytes() - beside)
         elif self._pid:
@@ -127,10 +127,16 @@ class Limits:
         if not self._machine.has(MEMORY) and self._pid:
             self._machine.poller.remove(self._pid)
 
+    def _held_bytes(self) -> int:
+        """The processes' own memory: what only they can see. Files in their /tmp are no part of it."""
+        assert self._group is not None
+        shared = self._group.shared_bytes()
+        return self._group.anonymous_bytes() + (max(0, shared - _used_bytes(self._pid)) if shared else 0)
+
     def _look(self) -> None:
         """More is charged to the group than the function may have: whether it is the function's own memory."""
         assert self._group is not None
-        if self._group.anonymous_bytes() >= self._limit_bytes:
+        if self._held_bytes() >= self._limit_bytes:
             self._is_exceeded()
         else:
             # Pages of files in /tmp or of files that were read, which are not the function's: watch what is.
@@ -146,3 +152,12 @@ class Limits:
     def _is_exceeded(self) -> None:
         self._most_bytes = self._limit_bytes
         self._exceeded()
+
+
+def _used_bytes(pid: int) -> int:
+    """How much the files in a sandbox's /tmp take; 0 when it is not there any more."""
+    try:
+        tmp = os.statvfs(f"/proc/{pid}/root/tmp")
+    except OSError:
+        return 0
+    return (tmp.f_blocks - tmp.f_bfree) * tmp.f_frsize

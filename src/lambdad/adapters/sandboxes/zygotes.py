@@ -49,8 +49,8 @@ class ZygoteSandbox(IsolatedSandbox):
 
     def _received(self, message: Message, descriptors: list[int]) -> None:
         if "pid" in message:
-            self._pid, self._pidfd = message["pid"], descriptors[0]
-            self._loop.add_reader(self._pidfd, self._died)
+            self._loop.add_reader(descriptors[0], self._died)
+            self._born(message["pid"], descriptors[0])
         elif "ready" in message:
             self.listeners = [_listener(fd) for fd in descriptors]
             self._is_ready = True

@@ -1,0 +1,56 @@
+"""A part of the machine's memory that is kept free, at the cost of what is idle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from lambdad.ports.memory import MemoryGauge
+from lambdad.ports.sandbox import SandboxDriver
+from lambdad.services.environment import Environment
+
+
+class MemoryReserve:
+    """Ends what can be made again: first sandboxes without a function, then environments that are idle.
+
+    `take_oldest` gives the environment that has been idle for longest, of all versions, which nobody will use then.
+    """
+
+    def __init__(
+        self,
+        gauge: MemoryGauge,
+        driver: SandboxDriver,
+        reserve_bytes: int,
+        take_oldest: Callable[[], Environment | None],
+    ) -> None:
+        self._gauge = gauge
+        self._driver = driver
+        self._reserve_bytes = reserve_bytes
+        self._take_oldest = take_oldest
+        self._freeing = asyncio.Lock()
+
+    async def restore(self) -> None:
+        """Evict until the reserve is there, or nothing is left to evict. The memory of one is back before the next."""
+        if not self._is_short(fresh=False):
+            return
+        async with self._freeing:
+            while self._is_short(fresh=True) and await self._evict():
+                pass
+
+    async def evict(self) -> bool:
+        """Free what one sandbox takes; False when everything that there is is in use."""
+        async with self._freeing:
+            return await self._evict()
+
+    async def _evict(self) -> bool:
+        if await self._driver.trim():
+            return True
+        environment = self._take_oldest()
+        if environment is None:
+            return False
+        await environment.stop()
+        return True
+
+    def _is_short(self, *, fresh: bool) -> bool:
+        available = self._gauge.available_bytes(fresh=fresh)
+        return available is not None and available < self._reserve_bytes
