@@ -43,7 +43,13 @@ apt:
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \
 	else echo "missing: $(PACKAGES) ($(WHY)); install it with your system's package manager"; fi
 
-run: setup
+# What functions are isolated with. Without it lambdad runs what is not Python as plain processes, and says so.
+.PHONY: sandbox-tools
+sandbox-tools: setup
+	@command -v bwrap >/dev/null || \
+	    $(MAKE) --no-print-directory apt PACKAGES=bubblewrap WHY="to isolate functions"
+
+run: sandbox-tools
 	@$(BIN)/lambdad start & daemon=$$!; \
 	trap 'kill $$daemon 2>/dev/null' INT TERM; \
 	until (exec 3<>/dev/tcp/$${LAMBDAD_HOST:-127.0.0.1}/$${LAMBDAD_PORT:-4566}) 2>/dev/null; do \
@@ -52,7 +58,7 @@ run: setup
 	wait $$daemon
 
 # Programs that tests drive: a load generator, a compiler, curl, npm, and version 2 of the AWS CLI.
-test-tools: setup
+test-tools: sandbox-tools
 	@missing=; \
 	for pair in wrk:wrk gcc:gcc curl:curl zip:zip npm:npm setpriv:util-linux; do \
 	    command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
@@ -75,7 +81,7 @@ test: test-runtimes
 bench: test-runtimes
 	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest -s --long tests/perf
 
-stages: setup
+stages: sandbox-tools
 	@PYTHONPATH=tests $(BIN)/python -m perf.stages
 
 check: setup

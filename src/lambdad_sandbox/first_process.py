@@ -45,6 +45,7 @@ def enter(
         wire.close_all(entries)
         kernel.set_hostname(namespaces.HOSTNAME)
         namespaces.mount_proc()
+        namespaces.mount_tmp()
         ports: list[int] = request["ports"]
         if ports:
             namespaces.raise_loopback()
@@ -78,7 +79,7 @@ def _assign(channel: socket.socket, writing: int, user_id: int | None) -> None:
     if not descriptors:
         _fail(channel, variables.decode())
     kernel.move_mount(descriptors[0], namespaces.TASK_ROOT)
-    namespaces.mount_tmp(int(size))
+    namespaces.resize_tmp(int(size))
     wire.close_all(descriptors)
     os.write(writing, variables)
     os.close(writing)

@@ -35,6 +35,8 @@ class Launcher:
         """`directory` is an empty one, which the roots are mounted in: seen by this process alone."""
         self._directory = directory
         self._roots: dict[str, str] = {}
+        self._mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+        self._network = os.open("/proc/self/ns/net", os.O_RDONLY)
         self._handlers: dict[str, Handler] = {
             "root": self.add_root,
             "zygote": self.start_zygote,
@@ -119,10 +121,36 @@ class Launcher:
 
         Descriptors: the pidfd, the socket on which the sandbox waits for `assignment`, the answer.
         """
+        pidfd, assignment, answer_fd = descriptors
+        own_network = kernel.CLONE_NEWNET if message["ports"] else 0
         code = namespaces.open_code(message["code"])
-        if os.fork() == 0:
-            _furnish(message, code, *descriptors)
-        os.close(code)
+        try:
+            kernel.setns(pidfd, kernel.CLONE_NEWNS | own_network)
+            try:
+                kernel.move_mount(code, namespaces.TASK_ROOT)
+                namespaces.mount_tmp(message["tmp_mb"])
+                listeners = namespaces.listen(message["ports"])
+            finally:
+                self._come_home(own_network)
+        finally:
+            os.close(code)
+        with socket.socket(fileno=os.dup(assignment)) as waiting:
+            waiting.setblocking(True)
+            waiting.sendall(message["assignment"].encode())
+            waiting.shutdown(socket.SHUT_RDWR)
+        with socket.socket(fileno=os.dup(answer_fd)) as answer:
+            wire.send(answer, {"furnished": True}, [listener.fileno() for listener in listeners])
+        for listener in listeners:
+            listener.close()
+
+    def _come_home(self, own_network: int) -> None:
+        """Back to the launcher's own namespaces. One that is lost in a function's must not go on."""
+        try:
+            kernel.setns(self._mounts, kernel.CLONE_NEWNS)
+            if own_network:
+                kernel.setns(self._network, own_network)
+        except OSError:
+            os._exit(1)
 
 
 def _enter_root(base: str) -> None:
@@ -168,24 +196,6 @@ def _duplicate_above(fd: int, least: int) -> int:
     import fcntl
 
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least)
-
-
-def _furnish(message: Message, code: int, pidfd: int, assignment: int, answer_fd: int) -> NoReturn:
-    answer = socket.socket(fileno=answer_fd)
-    try:
-        kernel.setns(pidfd, kernel.CLONE_NEWNS | (kernel.CLONE_NEWNET if message["ports"] else 0))
-        kernel.move_mount(code, namespaces.TASK_ROOT)
-        namespaces.mount_tmp(message["tmp_mb"])
-        listeners = namespaces.listen(message["ports"])
-        with socket.socket(fileno=assignment) as waiting:
-            waiting.setblocking(True)
-            waiting.sendall(message["assignment"].encode())
-            waiting.shutdown(socket.SHUT_RDWR)
-        wire.send(answer, {"furnished": True}, [listener.fileno() for listener in listeners])
-    except OSError as error:
-        wire.send(answer, {"failed": str(error)})
-    finally:
-        os._exit(0)
 
 
 def _become_privileged() -> None:

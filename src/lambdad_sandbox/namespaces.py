@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 HOSTNAME = "sandbox"
 TASK_ROOT = "/var/task"
+USUAL_TMP_MB = 512
+"""What Lambda gives who does not ask for more."""
 _FILES_PER_MB = 256
 """How many files a /tmp may hold for each of its megabytes: their names take the host's memory too."""
 _LEAST_FILES = 150_000
@@ -35,11 +37,20 @@ def mount_proc() -> None:
     kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
 
 
-def mount_tmp(size_mb: int) -> None:
+def mount_tmp(size_mb: int = USUAL_TMP_MB) -> None:
     """An empty /tmp that everybody inside may write to."""
-    files = max(_LEAST_FILES, size_mb * _FILES_PER_MB)
-    options = f"size={size_mb}m,nr_inodes={files},mode=1777"
-    kernel.mount("tmpfs", "/tmp", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
+    kernel.mount("tmpfs", "/tmp", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, f"mode=1777,{_tmp_limits(size_mb)}")
+
+
+def resize_tmp(size_mb: int) -> None:
+    """Give /tmp the size that a function wants, where that is another than most have."""
+    if size_mb != USUAL_TMP_MB:
+        flags = kernel.MS_REMOUNT | kernel.MS_NOSUID | kernel.MS_NODEV
+        kernel.mount("tmpfs", "/tmp", "tmpfs", flags, _tmp_limits(size_mb))
+
+
+def _tmp_limits(size_mb: int) -> str:
+    return f"size={size_mb}m,nr_inodes={max(_LEAST_FILES, size_mb * _FILES_PER_MB)}"
 
 
 def open_code(directory: str) -> int:

@@ -104,7 +104,9 @@ def main(sdk_folders: Sequence[str]) -> None:
     """Run a zygote, and in time the runtime of each function that is forked from it."""
     kernel.die_with_parent()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the daemon has a pidfd of each child; the kernel buries them
-    from _lambdad_bootstrap import runtime
+    import _sitebuiltins  # noqa: F401 - the runtime takes the built-ins of `site` from it
+
+    from _lambdad_bootstrap import logs, runtime  # noqa: F401 - `logs` follows upon `logging`
 
     sys.path.pop(0)  # the folder that this was imported from
     preload()

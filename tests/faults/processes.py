@@ -4,19 +4,46 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from daemons import Daemon
+from lambdad.adapters.process_tree import descendants
+
+_STATE, _STARTTIME = 0, 19
+
+
+class Process(NamedTuple):
+    """A process of this machine; its number may be another's later."""
+
+    pid: int
+    began: str
+
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc on this system")
 
 
-def of_daemon(daemon: Daemon) -> set[int]:
-    """The processes of all functions of a daemon: each has its task root in its environment."""
-    return set(_carrying(f"LAMBDA_TASK_ROOT={daemon.data_dir}/"))
+def of_daemon(daemon: Daemon) -> set[Process]:
+    """The processes below a daemon: those of its functions, and those that make sandboxes for them."""
+    assert daemon.process is not None
+    return {Process(pid, began) for pid in descendants(daemon.process.pid) if (began := _began(pid))}
+
+
+def alive(processes: Iterable[Process]) -> set[Process]:
+    """Those that still run."""
+    return {process for process in processes if _began(process.pid) == process.began}
+
+
+def _began(pid: int) -> str:
+    """When a process was started; nothing when it is not there, or dead."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return fields[_STARTTIME] if fields[_STATE] not in "ZX" else ""
 
 
 def marked(marker: str) -> set[int]:

@@ -275,7 +275,10 @@ def reach_out_through_proc(event):
 
 @attempt
 def learn_host_paths(event):
-    """Where the daemon keeps its data, from what the kernel tells of mounts and processes."""
+    """Where the daemon keeps its data, from what the kernel tells of mounts and processes.
+
+    Of a mount's source it tells the path (mountinfo). What counts is that nothing is there that could be opened.
+    """
     told = []
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         for name in ("mountinfo", "mounts", "mountstats", "cmdline", "environ", "maps", "cgroup"):
@@ -286,7 +289,10 @@ def learn_host_paths(event):
             except OSError:
                 continue
             told += [f"{path}: {line.decode().strip()}" for line in lines]
-    return escaped(told) if told else contained(told=[])
+    source = [line for line in told if "/mountinfo: " in line and " /var/task ro," in line]
+    if len(source) < len(told) or os.path.exists(event["data_dir"]):
+        return escaped(told)
+    return contained(of_the_mount_alone=len(source))
 
 
 @attempt

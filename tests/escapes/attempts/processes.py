@@ -80,6 +80,19 @@ def read_pid_1(event):
 
 
 @attempt
+def compare_with_pid_1(event):
+    """Whether the first process may do anything that the runtime may not: then it would be worth taking over."""
+
+    def confinement(pid):
+        with open(f"/proc/{pid}/status") as file:
+            fields = dict(line.split(":", 1) for line in file)
+        return {name: fields[name].strip() for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")}
+
+    first, own = confinement(1), confinement("self")
+    return contained(first=first) if first == own else escaped([first, own])
+
+
+@attempt
 def take_descriptors_of_pid_1(event):
     pidfd = call("pidfd_open", 1, 0)
     numbers = range(_DESCRIPTORS_OF_ANOTHER)

@@ -22,7 +22,7 @@ from lambdad.adapters.sandboxes.launcher import Answer, Launcher
 from lambdad.adapters.sandboxes.limits import Machine
 from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, RootPlan, root_plan
 from lambdad.adapters.sandboxes.warm_pool import WarmPool
-from lambdad.ports.sandbox import Program, SandboxFailed, SandboxSpec
+from lambdad.ports.sandbox import SHORTAGES, Program, SandboxFailed, SandboxSpec
 from lambdad_sandbox import seccomp, wire
 from lambdad_sandbox.confinement import GROUP_ID, USER_ID
 from lambdad_sandbox.namespaces import HOSTNAME, TASK_ROOT
@@ -186,7 +186,7 @@ class Bubblewraps:
         try:
             sandbox = BubblewrapSandbox(self._machine, self._launcher, message, self._is_shell)
         except OSError as error:
-            raise SandboxFailed(str(error)) from error
+            raise SandboxFailed(str(error), is_shortage=error.errno in SHORTAGES) from error
         await sandbox.made()
         return sandbox
 

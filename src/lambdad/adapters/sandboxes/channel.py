@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
+import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,6 +17,10 @@ Message = dict[str, Any]
 Receiver = Callable[[Message, list[int]], None]
 
 _SEND_BUFFER_BYTES: Final = 4 * wire.MESSAGE_BYTES
+# The kernel lets an ordinary user have only so many descriptors on their way at once: there is room again when some
+# have arrived, of which nobody tells us.
+_SHORTAGES: Final = frozenset({errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM})
+_TRY_AGAIN_S: Final = 0.005
 
 
 class Channel:
@@ -26,7 +33,8 @@ class Channel:
         self._socket, self.remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-        self._unsent: deque[tuple[Message, Sequence[int]]] = deque()
+        self._unsent: deque[tuple[bytes, Sequence[int]]] = deque()
+        self._later: asyncio.TimerHandle | None = None
         self._loop.add_reader(self._socket.fileno(), self.read)
         self.is_open = True
 
@@ -34,24 +42,39 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Send a message when there is room. The descriptors must stay open until then: see `send_now`."""
-        if self._unsent or not self._try(message, descriptors):
-            self._unsent.append((message, [socket.dup(fd) for fd in descriptors]))
-            self._loop.add_writer(self._socket.fileno(), self._writable)
+        """Send a message as soon as there is room; the caller may close the descriptors at once.
 
-    def _try(self, message: Message, descriptors: Sequence[int]) -> bool:
+        Where nobody is at the other end any more it is lost: `ended` is called, or has been. Raises OSError for a
+        message that nobody could receive, and for want of descriptors.
+        """
+        if not self.is_open:
+            return
+        data = json.dumps(message).encode()
+        if len(data) > wire.MESSAGE_BYTES:
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+        if self._unsent or not self._try(data, descriptors):
+            self._unsent.append((data, _duplicates(descriptors)))
+
+    def _try(self, data: bytes, descriptors: Sequence[int]) -> bool:
         try:
-            wire.send(self._socket, message, descriptors)
+            wire.send_bytes(self._socket, data, descriptors)
         except BlockingIOError:
+            self._loop.add_writer(self._socket.fileno(), self._writable)
             return False
-        except OSError:  # the other end is gone: `ended` is called, or has been
+        except ConnectionError:
             return True
+        except OSError as error:
+            if error.errno not in _SHORTAGES:
+                raise
+            self._loop.remove_writer(self._socket.fileno())
+            self._later = self._loop.call_later(_TRY_AGAIN_S, self._writable)
+            return False
         return True
 
     def _writable(self) -> None:
         while self._unsent:
-            message, descriptors = self._unsent[0]
-            if not self._try(message, descriptors):
+            data, descriptors = self._unsent[0]
+            if not self._try(data, descriptors):
                 return
             self._unsent.popleft()
             wire.close_all(descriptors)
@@ -77,7 +100,20 @@ class Channel:
         self.is_open = False
         self._loop.remove_reader(self._socket.fileno())
         self._loop.remove_writer(self._socket.fileno())
+        if self._later is not None:
+            self._later.cancel()
         self._socket.close()
         self.remote.close()
         while self._unsent:
             wire.close_all(self._unsent.popleft()[1])
+
+
+def _duplicates(descriptors: Sequence[int]) -> list[int]:
+    copies: list[int] = []
+    try:
+        for descriptor in descriptors:
+            copies.append(os.dup(descriptor))
+    except OSError:
+        wire.close_all(copies)
+        raise
+    return copies

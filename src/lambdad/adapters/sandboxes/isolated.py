@@ -18,7 +18,12 @@ from lambdad.adapters.connection_owner import socket_inode
 from lambdad.adapters.process_tree import holds_socket
 from lambdad.adapters.sandboxes.limits import Limits, Machine
 from lambdad.domain.invocations import ExitStatus
-from lambdad.ports.sandbox import Address, SandboxFailed, SandboxSpec
+from lambdad.ports.sandbox import SHORTAGES, Address, SandboxFailed, SandboxSpec
+
+
+def failure(error: OSError) -> SandboxFailed:
+    """What to tell of a system call that failed as a sandbox was made."""
+    return SandboxFailed(str(error), is_shortage=error.errno in SHORTAGES)
 
 
 class IsolatedSandbox(ABC):
@@ -28,7 +33,11 @@ class IsolatedSandbox(ABC):
         """Make its pipe and its limits. Raises OSError when the machine has no more."""
         self._loop = asyncio.get_running_loop()
         self._limits = Limits(machine, self._destroy)
-        self.output_fd, self._output = os.pipe2(os.O_CLOEXEC)
+        try:
+            self.output_fd, self._output = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            self._limits.close()
+            raise
         os.set_blocking(self.output_fd, False)
         self.listeners: Sequence[socket.socket] = ()
         self._pid = 0
@@ -52,7 +61,11 @@ class IsolatedSandbox(ABC):
 
     @abstractmethod
     async def assign(self, spec: SandboxSpec) -> None:
-        """Give it its function. Raises SandboxFailed."""
+        """Give it its function. Raises SandboxFailed, and OSError when its limits cannot be set."""
+
+    def _require_alive(self) -> None:
+        if not self.is_alive:
+            raise SandboxFailed("the sandbox has ended")
 
     async def discard(self) -> None:
         """End a sandbox that has no function."""
@@ -74,6 +87,12 @@ class IsolatedSandbox(ABC):
         if self._output >= 0:
             os.close(self._output)
             self._output = -1
+
+    def _abandon(self) -> None:
+        """There will be no process: let go of what `__init__` has made."""
+        self._limits.close()
+        self._close_output()
+        self.close()
 
     def _fail(self, reason: str) -> None:
         """It could not be made, or not be given its function."""
@@ -138,7 +157,8 @@ class IsolatedSandbox(ABC):
         self._limits.limit_cpu()
 
     def freeze(self) -> None:
-        if not self._is_frozen and self._pidfd >= 0:
+        # One that is to die must run for it: its end could be due while it is idle, for memory.
+        if not self._is_frozen and not self._is_doomed and self._pidfd >= 0:
             self._is_frozen = True
             self._limits.freeze()
 

@@ -65,6 +65,7 @@ class Limits:
         self._limit_bytes = 0
         self._memory_mb = 0
         self._most_bytes = 0
+        self._was_exceeded = False
         self._again: asyncio.TimerHandle | None = None
 
     def entries(self) -> list[int]:
@@ -111,11 +112,13 @@ class Limits:
 
     @property
     def was_exceeded(self) -> bool:
-        return self._most_bytes >= self._limit_bytes > 0
+        """Whether that is why it has ended. A peak says nothing: files that are gone again may be in it."""
+        return self._was_exceeded
 
     def ended(self) -> None:
         """The runtime has ended: see whether the kernel did it, for memory."""
         if self._group is not None and self._machine.has(MEMORY) and self._group.was_oom_killed():
+            self._was_exceeded = True
             self._most_bytes = self._limit_bytes
 
     def close(self) -> None:
@@ -150,6 +153,7 @@ class Limits:
             self._group.watch_memory(self._loop, self._limit_bytes, self._look)
 
     def _is_exceeded(self) -> None:
+        self._was_exceeded = True
         self._most_bytes = self._limit_bytes
         self._exceeded()
 

@@ -135,9 +135,14 @@ class WarmPool:
             raise error
 
     def _look_later(self) -> None:
-        if self._timer is None and not self._is_closed:
-            wait_s = DEMAND_WINDOW_S if len(self._ready) > self._least else KEEP_S
-            self._timer = self._loop.call_later(wait_s, self._shrink)
+        if self._is_closed:
+            return
+        wait_s = DEMAND_WINDOW_S if len(self._ready) > self._least else KEEP_S
+        if self._timer is not None:
+            if self._timer.when() <= self._loop.time() + wait_s:
+                return
+            self._timer.cancel()  # there are more than when it was set
+        self._timer = self._loop.call_later(wait_s, self._shrink)
 
     def _shrink(self) -> None:
         """Demand is over, or was: make less ready, and in the end nothing."""
@@ -147,7 +152,8 @@ class WarmPool:
             task = self._loop.create_task(sandbox.discard())
             self._discarding.add(task)
             task.add_done_callback(self._discarding.discard)
-        if not self.wanted and not any(sandbox.is_alive for sandbox in self._alive):
+        is_busy = self._awaited or self._makers or any(sandbox.is_alive for sandbox in self._alive)
+        if not self.wanted and not is_busy:
             self._unused()
         else:
             self._look_later()

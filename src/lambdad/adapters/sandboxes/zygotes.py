@@ -14,10 +14,11 @@ from lambdad.adapters.sandboxes.launcher import Launcher, start_zygote
 from lambdad.adapters.sandboxes.limits import Machine
 from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, SANDBOX_PACKAGE, root_plan
 from lambdad.adapters.sandboxes.warm_pool import WarmPool
-from lambdad.ports.sandbox import Program, SandboxFailed, SandboxSpec
+from lambdad.ports.sandbox import SHORTAGES, Program, SandboxFailed, SandboxSpec
 from lambdad_sandbox import wire
 
-_READY_AHEAD = 1
+_READY_AHEAD = 2
+_AT_ONCE = 2
 _MOST_AHEAD = 16
 
 
@@ -102,7 +103,7 @@ class Zygote:
         self._user_ids = user_ids
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._control = Channel(self._received, self._died)
-        self.pool = WarmPool(self._make, unused, _READY_AHEAD, _MOST_AHEAD)
+        self.pool = WarmPool(self._make, unused, _READY_AHEAD, _MOST_AHEAD, _AT_ONCE)
 
     @property
     def is_alive(self) -> bool:
@@ -139,7 +140,7 @@ class Zygote:
         try:
             sandbox = ZygoteSandbox(self._machine, self._launcher, self._control, request)
         except OSError as error:
-            raise SandboxFailed(str(error)) from error
+            raise SandboxFailed(str(error), is_shortage=error.errno in SHORTAGES) from error
         await sandbox.made()
         return sandbox
 
