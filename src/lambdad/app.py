@@ -54,6 +54,7 @@ from lambdad.services.tags import TagsService
 logger = logging.getLogger("lambdad")
 
 EXPIRE_LOGS_S = 60.0
+_SANDBOX_FACTS = ("driver", "isolated", "programs", "limits", "fallbacks", "network")
 
 
 class Daemon:
@@ -99,7 +100,7 @@ class Daemon:
         self._functions = FunctionsService(
             self._store, self._code, self.host, self.runtimes, clock, self._function_changed
         )
-        invoke = InvokeService(self._targets, self._concurrency, self.host, clock)
+        self._invoke = InvokeService(self._targets, self._concurrency, self.host, clock)
         services = LambdaServices(
             functions=self._functions,
             aliases=AliasesService(self._store, self._function_changed),
@@ -110,7 +111,7 @@ class Daemon:
         internal = InternalPages({"health": self._health, "info": self._info}, self._functions)
         gateway = Gateway(
             handlers={"lambda": lambda_operations(services), "logs": logs_operations(self._logs)},
-            invocations=Invocations(invoke),
+            invocations=Invocations(self._invoke),
             internal=internal,
             account_id=settings.account_id,
             region=settings.region,
@@ -149,6 +150,7 @@ class Daemon:
     def _function_changed(self, key: FunctionKey) -> None:
         self._targets.forget(key)
         self._concurrency.recount(key)
+        self._invoke.expect(key)
 
     async def _expire_logs(self) -> None:
         while True:
@@ -163,11 +165,12 @@ class Daemon:
         document: dict[str, Any] = {
             "status": "running",
             "version": __version__,
-            "sandbox": {"driver": status["driver"], "isolated": status["isolated"]},
+            "sandbox": {name: status[name] for name in _SANDBOX_FACTS if name in status},
             "services": {"lambda": "running", "logs": "running"},
         }
         if not status["isolated"]:
-            document["warning"] = "functions are not isolated: the process driver runs them as plain processes"
+            which = "functions" if status["driver"] == "process" else "functions that are not Python"
+            document["warning"] = f"{which} are not isolated: they run as plain processes"
         return document
 
     async def _info(self) -> Mapping[str, Any]:

@@ -39,10 +39,15 @@ def map_ids(user_ids: str, group_ids: str) -> None:
 
 
 def limit_resources() -> None:
-    """Open files and processes as on Lambda, and no core dumps."""
-    resource.setrlimit(resource.RLIMIT_NPROC, (PROCESSES, PROCESSES))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """Open files and processes as on Lambda, or as many as the host lets this user have; and no core dumps."""
+    for kind, most in (
+        (resource.RLIMIT_NPROC, PROCESSES),
+        (resource.RLIMIT_NOFILE, OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, allowed = resource.getrlimit(kind)
+        limit = most if allowed == resource.RLIM_INFINITY else min(most, allowed)
+        resource.setrlimit(kind, (limit, limit))
 
 
 def give_up_capabilities() -> None:

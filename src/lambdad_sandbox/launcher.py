@@ -49,17 +49,9 @@ class Launcher:
         """Do what a message says; its last descriptor is the socket that hears of a failure."""
         try:
             self._handlers[message["do"]](message, descriptors)
-        except OSError as error:
-            answer = socket.socket(fileno=os.dup(descriptors[-1]))
-            try:
-                if message["do"] == "assign":
-                    wire.send_bytes(answer, f"\n{error}".encode())
-                else:
-                    wire.send(answer, {"failed": str(error)})
-            except OSError:
-                pass  # it is not wanted any more
-            finally:
-                answer.close()
+        except (OSError, LookupError) as error:  # LookupError: a root of an earlier launcher
+            if descriptors:
+                _report(message["do"], descriptors[-1], str(error))
         finally:
             wire.close_all(descriptors)
 
@@ -151,6 +143,19 @@ class Launcher:
                 kernel.setns(self._network, own_network)
         except OSError:
             os._exit(1)
+
+
+def _report(action: str, answer_fd: int, reason: str) -> None:
+    answer = socket.socket(fileno=os.dup(answer_fd))
+    try:
+        if action == "assign":
+            wire.send_bytes(answer, f"\n{reason}".encode())
+        else:
+            wire.send(answer, {"failed": reason})
+    except OSError:
+        pass  # it is not wanted any more
+    finally:
+        answer.close()
 
 
 def _enter_root(base: str) -> None:

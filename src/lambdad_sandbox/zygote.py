@@ -6,6 +6,7 @@ in its memory is in theirs.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -81,7 +82,7 @@ def serve(control: socket.socket, rehearse: Callable[[], None] = lambda: None) -
         try:
             pid, pidfd = kernel.fork_into(namespaces.namespaces(bool(request["ports"])))
         except OSError as error:
-            wire.send(channel, {"failed": str(error)})
+            _refuse(channel, str(error))
         else:
             if pid == 0:
                 control.close()
@@ -91,12 +92,18 @@ def serve(control: socket.socket, rehearse: Callable[[], None] = lambda: None) -
         wire.close_all((output, *entries))
 
 
+def _refuse(channel: socket.socket, reason: str) -> None:
+    with contextlib.suppress(OSError):  # the daemon has changed its mind
+        wire.send(channel, {"failed": reason})
+
+
 def _introduce(channel: socket.socket, pid: int, pidfd: int) -> None:
     """Tell the daemon who the first process is."""
     try:
         wire.send(channel, {"pid": pid}, [pidfd])
     except OSError:
-        os.kill(pid, signal.SIGKILL)  # the daemon has changed its mind
+        with contextlib.suppress(ProcessLookupError):  # the daemon has changed its mind, and the child has noticed
+            os.kill(pid, signal.SIGKILL)
     os.close(pidfd)
 
 

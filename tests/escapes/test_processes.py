@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-
-import pytest
 import uuid
 from pathlib import Path
+
+import pytest
 
 from escapes.neighbour import eventually_true
 from faults import processes

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +28,7 @@ from lambdad.ports.runtimes import InstalledRuntime
 
 _RUN_TIMEOUT_S = 20
 _RUN_AT_ONCE = 4
+_SDK_REMEMBERED_S = 5.0
 
 _PYTHON_SAYS = (
     "import sys; t = sys.implementation.name == 'cpython' and 't' not in getattr(sys, 'abiflags', '');"
@@ -71,6 +74,7 @@ class RuntimeDiscovery:
         self._allow_nearest = allow_nearest
         self._known = _KnownVersions(data_dir / "interpreters.json")
         self._found: dict[str, tuple[InstalledRuntime, os.stat_result]] = {}
+        self._sdks_seen: dict[str, tuple[tuple[Path, ...], float]] = {}
         self._turns = asyncio.Semaphore(_RUN_AT_ONCE)
         self._looking: dict[str, asyncio.Lock] = {}
 
@@ -99,8 +103,16 @@ class RuntimeDiscovery:
             found = self._still_there(name) or await self._look(runtime)
         if found is None:
             return None
-        sdk_dirs = await asyncio.to_thread(self.sdks.dirs, found.language, found.version)
-        return replace(found, sdk_dirs=sdk_dirs)
+        return replace(found, sdk_dirs=await self._sdk_dirs(found))
+
+    async def _sdk_dirs(self, runtime: InstalledRuntime) -> tuple[Path, ...]:
+        """Where its SDK is; looked for again after a while, as it can be installed later."""
+        now = time.monotonic()
+        dirs, seen = self._sdks_seen.get(runtime.name, ((), -math.inf))
+        if now - seen > _SDK_REMEMBERED_S:
+            dirs = await asyncio.to_thread(self.sdks.dirs, runtime.language, runtime.version)
+            self._sdks_seen[runtime.name] = (dirs, now)
+        return dirs
 
     async def require(self, name: str) -> InstalledRuntime:
         """As `find`, with an InvalidParameterValueException that says how to install what is not here."""

@@ -7,7 +7,7 @@ throttles everything, and 100 executions of the account always stay unreserved.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -33,13 +33,25 @@ def reserved_in(tables: Tables, namespace: Namespace) -> dict[str, int]:
     }
 
 
+def _reservations(tables: Tables, namespace: Namespace, names: Iterable[str]) -> dict[str, int]:
+    """The reservations of some functions, without those that have none."""
+    functions = [tables.function(FunctionKey(*namespace, name)) for name in names]
+    return {
+        function.key.name: function.reserved_concurrency
+        for function in functions
+        if function is not None and function.reserved_concurrency is not None
+    }
+
+
 class ConcurrencyService:
     """Counts what runs, and lets in or throttles."""
 
     def __init__(self, store: Store, changed: Callable[[FunctionKey], None]) -> None:
         self._store = store
         self._changed = changed
+        self._reserved: dict[Namespace, dict[str, int]] = {}
         self._reserved_total: dict[Namespace, int] = {}
+        self._stale: dict[Namespace, dict[str, object]] = {}
         self._unreserved: Counter[Namespace] = Counter()
         self._running: Counter[FunctionKey] = Counter()
 
@@ -79,15 +91,31 @@ class ConcurrencyService:
 
     async def unreserved_limit(self, namespace: Namespace) -> int:
         """What functions without a reservation share."""
-        total = self._reserved_total.get(namespace)
-        if total is None:
-            total = await self._store.read(lambda tables: sum(reserved_in(tables, namespace).values()))
-            self._reserved_total[namespace] = total
-        return quotas.CONCURRENT_EXECUTIONS - total
+        reserved = self._reserved.get(namespace)
+        changed = dict(self._stale.get(namespace, {}))
+        if reserved is None:
+            found: dict[str, int] = await self._store.read(lambda tables: reserved_in(tables, namespace))
+            self._reserved[namespace] = found
+            self._settle(namespace, changed)
+        elif changed:
+            now = await self._store.read(lambda tables: _reservations(tables, namespace, changed))
+            for name in self._settle(namespace, changed):
+                reserved.pop(name, None)
+                reserved.update({name: now[name]} if name in now else {})
+        self._reserved_total[namespace] = sum(self._reserved[namespace].values())
+        return quotas.CONCURRENT_EXECUTIONS - self._reserved_total[namespace]
+
+    def _settle(self, namespace: Namespace, read: Mapping[str, object]) -> list[str]:
+        """Those of the functions read that have not changed meanwhile: they need not be read again."""
+        stale = self._stale.get(namespace, {})
+        current = [name for name, change in read.items() if stale.get(name) is change]
+        for name in current:
+            del stale[name]
+        return current
 
     def recount(self, key: FunctionKey) -> None:
-        """A reservation in this function's account has changed, or a function that had one is gone."""
-        self._reserved_total.pop((key.account_id, key.region), None)
+        """A function has changed, and with it perhaps its reservation."""
+        self._stale.setdefault((key.account_id, key.region), {})[key.name] = object()
 
     async def enter(self, key: FunctionKey, reserved: int | None) -> None:
         """Count an invocation in, or raise TooManyRequestsException. Every entry is matched by `leave`."""
@@ -97,7 +125,8 @@ class ConcurrencyService:
 
     def can_tell(self, key: FunctionKey) -> bool:
         """Whether `enter_now` knows the account's limit."""
-        return (key.account_id, key.region) in self._reserved_total
+        namespace = (key.account_id, key.region)
+        return namespace in self._reserved and not self._stale.get(namespace)
 
     def enter_now(self, key: FunctionKey, reserved: int | None) -> None:
         """The same without waiting, once the account's limit is known."""

@@ -192,10 +192,9 @@ class Environment:
         is_first = not self._ready.done()
         if is_first:
             self.log.usage.initialized_ms = self._since_start_ms()
-            self.log.measure()
-            if self._sandbox is not None:
-                self._sandbox.initialized()
             self._ready.set_result(None)
+            # Twice around the loop: whoever waits for the environment sends its event first.
+            self._loop.call_soon(self._loop.call_soon, self._initialized)
         running = self._running
         if running is not None and running.answered:
             self._forget(running)
@@ -211,6 +210,11 @@ class Environment:
             self.begin_stop()
         else:
             self._on_idle(self)
+
+    def _initialized(self) -> None:
+        if self._sandbox is not None:
+            self._sandbox.initialized()
+        self.log.measure()
 
     def _first_next(self) -> None:
         if self._send is not None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from lambdad.domain.arns import FunctionKey, FunctionReference
+from lambdad.domain.errors import ServiceError
 from lambdad.domain.functions import Alias, FunctionVersion
 from lambdad.domain.invocations import Invocation, Outcome
 from lambdad.domain.tracing import trace_header
 from lambdad.ports.clock import Clock
 from lambdad.ports.compute import ComputeHost, ResponseStream
-from lambdad.ports.store import Store, Tables
+from lambdad.ports.store import Store, StoreUnavailable, Tables
 from lambdad.services.concurrency import ConcurrencyService
 from lambdad.services.functions import find_version, require_function
 from lambdad.services.identifiers import new_trace_digits
@@ -90,6 +93,18 @@ class InvokeService:
         self._concurrency = concurrency
         self._host = host
         self._clock = clock
+        self._reading: set[asyncio.Task[None]] = set()
+
+    def expect(self, key: FunctionKey) -> None:
+        """A function has changed, and is likely to be invoked: read now what its next invocation needs to know."""
+        task = asyncio.get_running_loop().create_task(self._read_ahead(key))
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+
+    async def _read_ahead(self, key: FunctionKey) -> None:
+        with contextlib.suppress(ServiceError, StoreUnavailable):  # whoever invokes it is told
+            await self._targets.find(FunctionReference(key, None))
+            await self._concurrency.unreserved_limit((key.account_id, key.region))
 
     async def check(self, reference: FunctionReference) -> FunctionVersion:
         """What `DryRun` does: everything short of running. Raises ResourceNotFoundException."""

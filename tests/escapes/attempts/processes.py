@@ -86,7 +86,8 @@ def compare_with_pid_1(event):
     def confinement(pid):
         with open(f"/proc/{pid}/status") as file:
             fields = dict(line.split(":", 1) for line in file)
-        return {name: fields[name].strip() for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")}
+        names = ("CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")
+        return {name: fields[name].strip() for name in names}
 
     first, own = confinement(1), confinement("self")
     return contained(first=first) if first == own else escaped([first, own])

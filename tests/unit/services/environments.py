@@ -70,6 +70,12 @@ class FakeSandbox:
         return 50 * 1024 * 1024 - 1
 
 
+async def settled() -> None:
+    """What a first `next` leaves for a moment later has been done."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 class FakeLog:
     """A LogSink that shows what came."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from lambdad.domain.lifecycle import State
 from lambdad.services.freezer import FREEZE_AFTER_S, Freezer
-from unit.services.environments import REQUEST_ID, Started
+from unit.services.environments import REQUEST_ID, Started, settled
 from unit.services.test_environment import scenario, settle
 
 
@@ -68,6 +68,7 @@ async def test_an_environment_is_frozen_in_no_other_state(s: Started) -> None:
     await s.attach()
     s.environment.freeze()  # it is starting
     s.runtime.next()
+    await settled()
     s.invoke()
     s.environment.freeze()
     s.runtime.respond()
@@ -82,6 +83,7 @@ async def test_an_environment_is_frozen_in_no_other_state(s: Started) -> None:
 @scenario
 async def test_a_runtime_without_its_connection_is_thawed_to_ask_again(s: Started) -> None:
     await s.ready()
+    await settled()
     s.environment.freeze()
     s.environment.lost_runtime(s.runtime.events.append)
     s.invoke()

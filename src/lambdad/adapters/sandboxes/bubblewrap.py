@@ -12,17 +12,18 @@ import os
 import shlex
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Final
 
 from lambdad.adapters.runtime_commands import arguments
 from lambdad.adapters.sandboxes.channel import Channel
 from lambdad.adapters.sandboxes.identity import UserIds, shell_status
-from lambdad.adapters.sandboxes.isolated import IsolatedSandbox
+from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, failure
 from lambdad.adapters.sandboxes.launcher import Answer, Launcher
 from lambdad.adapters.sandboxes.limits import Machine
 from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, RootPlan, root_plan
 from lambdad.adapters.sandboxes.warm_pool import WarmPool
-from lambdad.ports.sandbox import SHORTAGES, Program, SandboxFailed, SandboxSpec
+from lambdad.ports.sandbox import Program, SandboxSpec
 from lambdad_sandbox import seccomp, wire
 from lambdad_sandbox.confinement import GROUP_ID, USER_ID
 from lambdad_sandbox.namespaces import HOSTNAME, TASK_ROOT
@@ -55,18 +56,26 @@ class BubblewrapSandbox(IsolatedSandbox):
         self._is_shell = is_shell
         self._said = b""
         self._ports: list[int] = message["ports"]
-        self._assignment, assignment = socket.socketpair()
-        self._assignment.setblocking(False)
-        self._status_fd, status = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self._status_fd, False)
-        program = _seccomp_file()
-        entries = self._limits.entries()
-        self._trouble = Channel(lambda message, _: self._fail(message["failed"]), lambda: None)
-        passed = [self._output, assignment.fileno(), status, program]
-        launcher.send({**message, "passed": len(passed)}, [*passed, *entries, self._trouble.remote.fileno()])
+        with ExitStack() as undo, ExitStack() as sent:
+            undo.callback(self._abandon)
+            self._assignment, assignment = socket.socketpair()
+            undo.callback(self._assignment.close)
+            sent.callback(assignment.close)
+            self._assignment.setblocking(False)
+            self._status_fd, status = os.pipe2(os.O_CLOEXEC)
+            undo.callback(os.close, self._status_fd)
+            sent.callback(os.close, status)
+            os.set_blocking(self._status_fd, False)
+            program = _seccomp_file()
+            sent.callback(os.close, program)
+            entries = self._limits.entries()
+            sent.callback(wire.close_all, entries)
+            self._trouble = Channel(lambda message, _: self._fail(message["failed"]), lambda: None)
+            undo.callback(self._trouble.close)
+            passed = [self._output, assignment.fileno(), status, program]
+            launcher.send({**message, "passed": len(passed)}, [*passed, *entries, self._trouble.remote.fileno()])
+            undo.pop_all()
         self._trouble.remote.close()
-        wire.close_all((status, program, *entries))
-        assignment.close()
         self._close_output()
         self._loop.add_reader(self._status_fd, self._read_status)
         self._loop.add_reader(self._assignment.fileno(), self._is_loaded)
@@ -78,7 +87,8 @@ class BubblewrapSandbox(IsolatedSandbox):
             self._fail(self._last_output() or "bubblewrap has ended")
         elif not self._made.done():
             self._read_status()
-            self._made.set_result(None)
+            if self._pidfd >= 0 and not self._made.done():
+                self._made.set_result(None)
 
     def _last_output(self) -> str:
         try:
@@ -87,6 +97,7 @@ class BubblewrapSandbox(IsolatedSandbox):
             return ""
 
     async def assign(self, spec: SandboxSpec) -> None:
+        self._require_alive()
         self._limits.assign(self._pid, spec.memory_mb, spec.ephemeral_storage_mb)
         variables = {**spec.environment, "_LAMBDA_TELEMETRY_LOG_FD": str(_OUTPUT_FD)}
         message = {
@@ -97,8 +108,8 @@ class BubblewrapSandbox(IsolatedSandbox):
             "assignment": _script(variables) if self._is_shell else json.dumps(variables),
         }
         answer = Answer()
-        self._launcher.send(message, [self._pidfd, self._assignment.fileno(), answer.channel.remote.fileno()])
         try:
+            self._launcher.send(message, [self._pidfd, self._assignment.fileno(), answer.channel.remote.fileno()])
             _, listeners = await answer.take()
         finally:
             answer.channel.close()
@@ -119,9 +130,16 @@ class BubblewrapSandbox(IsolatedSandbox):
         for line in lines:
             said = json.loads(line)
             if "child-pid" in said:
-                self._born(said["child-pid"], os.pidfd_open(said["child-pid"]))
+                self._find(said["child-pid"])
             elif "exit-code" in said:
                 self._ended(shell_status(said["exit-code"]))
+
+    def _find(self, pid: int) -> None:
+        try:
+            self._born(pid, os.pidfd_open(pid))
+        except OSError as error:
+            self._fail(str(error))
+            self._died()  # it hears of that, and ends
 
     def _unwrapped(self) -> None:
         """bubblewrap has ended, with its program. What that has left running may still be there."""
@@ -163,8 +181,14 @@ class Bubblewraps:
         self._user_ids = user_ids
         self._message: wire.Message = {}
         self._is_shell = False
+        self._is_closed = False
+        self._launcher_number = launcher.number
         self.pool = WarmPool(self._make, unused, _AHEAD, _MOST_AHEAD, _AT_ONCE)
-        self.is_alive = True
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the launcher is still the one that made the root."""
+        return not self._is_closed and self._launcher.is_alive and self._launcher.number == self._launcher_number
 
     async def start(self, program: Program, environment: Mapping[str, str]) -> None:
         """Prepare the root. Raises SandboxFailed."""
@@ -186,12 +210,12 @@ class Bubblewraps:
         try:
             sandbox = BubblewrapSandbox(self._machine, self._launcher, message, self._is_shell)
         except OSError as error:
-            raise SandboxFailed(str(error), is_shortage=error.errno in SHORTAGES) from error
+            raise failure(error) from error
         await sandbox.made()
         return sandbox
 
     async def close(self) -> None:
-        self.is_alive = False
+        self._is_closed = True
         await self.pool.close()
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from lambdad.adapters.process_sandbox import ProcessDriver
 from lambdad.adapters.sandboxes.bubblewrap import Bubblewraps
 from lambdad.adapters.sandboxes.identity import UserIds
+from lambdad.adapters.sandboxes.isolated import failure
 from lambdad.adapters.sandboxes.launcher import Launcher
 from lambdad.adapters.sandboxes.limits import Machine
 from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, host_state, library_path, places_path
@@ -91,8 +92,8 @@ class IsolatingDriver:
     async def _prepare(self, program: Program) -> None:
         try:
             source = await self._source(program, {"LANG": LANG, "LD_LIBRARY_PATH": library_path()})
-        except SandboxFailed as failure:
-            logger.warning("Nothing is made ahead for %s: %s", program.executable or "custom runtimes", failure)
+        except SandboxFailed as error:
+            logger.warning("Nothing is made ahead for %s: %s", program.executable or "custom runtimes", error)
         else:
             source.pool.expect()
 
@@ -103,8 +104,10 @@ class IsolatingDriver:
         sandbox = await source.pool.take()
         try:
             await sandbox.assign(spec)
-        except BaseException:
+        except BaseException as error:
             await sandbox.discard()
+            if isinstance(error, OSError):
+                raise failure(error) from error
             raise
         return sandbox
 
@@ -126,9 +129,10 @@ class IsolatingDriver:
         return False
 
     async def close(self) -> None:
-        for task in list(self._tasks):
+        opening = [task for task in self._sources.values() if not task.done()]
+        for task in (*self._tasks, *opening):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *opening, return_exceptions=True)
         for source in self._running_sources():
             await source.close()
         if self._plain is not None:
@@ -144,32 +148,42 @@ class IsolatingDriver:
         """What makes sandboxes for a program; one that has died, or has an outdated root, is replaced."""
         variables = {name: value for name, value in environment.items() if name.startswith(_READ_AT_START)}
         key = (program, frozenset(variables.items()), host_state())
-        task = self._sources.get(key)
-        if task is not None and task.done() and (task.exception() is not None or not task.result().is_alive):
-            task = None
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._open(program, variables, lambda: self._let_go(key)))
-            self._sources[key] = task
-        return await asyncio.shield(task)
+        opened = self._sources.get(key)
+        if opened is not None and opened.done():
+            if opened.cancelled() or opened.exception() is not None:
+                del self._sources[key]
+            elif not opened.result().is_alive:
+                self._let_go(key, opened)
+        if key not in self._sources:
+            work = self._open(program, variables, lambda: self._let_go(key, task))
+            task = self._sources[key] = asyncio.get_running_loop().create_task(work)
+        return await asyncio.shield(self._sources[key])
 
-    def _let_go(self, key: _Key) -> None:
-        """Nothing has asked for this source for long, and nothing that it has made lives."""
-        task = self._sources.pop(key, None)
-        if task is not None and task.done() and task.exception() is None:
-            self._spawn(task.result().close())
+    def _let_go(self, key: _Key, opened: asyncio.Task[Source]) -> None:
+        """This source is dead; or nothing has asked for it for long, and nothing that it has made lives."""
+        if self._sources.get(key) is opened:
+            del self._sources[key]
+            self._spawn(opened.result().close())
 
     async def _open(self, program: Program, variables: Mapping[str, str], unused: Callable[[], None]) -> Source:
-        if not self._launcher.is_alive:
-            await self._launcher.start()
+        try:
+            return await self._opened(program, variables, unused)
+        except OSError as error:
+            raise failure(error) from error
+
+    async def _opened(self, program: Program, variables: Mapping[str, str], unused: Callable[[], None]) -> Source:
+        await self._launcher.start()
         if self._is_for_zygotes(program):
             zygote = Zygote(self._machine, self._launcher, self._ports, self._user_ids, unused)
             try:
                 await zygote.start(program, variables)
                 return zygote
-            except SandboxFailed as failure:
-                logger.warning("%s cannot be a zygote, bubblewrap takes its place: %s", program.executable, failure)
-                self._unfit.add(program)
+            except BaseException as error:
                 await zygote.close()
+                if not isinstance(error, SandboxFailed) or not self._launcher.is_alive:
+                    raise
+                logger.warning("%s cannot be a zygote, bubblewrap takes its place: %s", program.executable, error)
+                self._unfit.add(program)
         if self._bwrap is None:
             raise SandboxFailed("bubblewrap, which runs this runtime in a sandbox, does not work here")
         source = Bubblewraps(self._bwrap, self._machine, self._launcher, self._ports, self._user_ids, unused)

@@ -154,7 +154,8 @@ class IsolatedSandbox(ABC):
     # Running
 
     def initialized(self) -> None:
-        self._limits.limit_cpu()
+        if self.is_alive:
+            self._limits.limit_cpu()
 
     def freeze(self) -> None:
         # One that is to die must run for it: its end could be due while it is idle, for memory.

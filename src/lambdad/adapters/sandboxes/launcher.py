@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from lambdad.adapters.sandboxes.channel import Channel, Message
+from lambdad.adapters.sandboxes.isolated import failure
 from lambdad.adapters.sandboxes.root_plan import SANDBOX_PACKAGE, RootPlan
 from lambdad.ports.sandbox import SandboxFailed
 from lambdad_sandbox import wire
@@ -50,7 +51,10 @@ class Launcher:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: Answer | None = None
+        self._starting = asyncio.Lock()
         self._roots = 0
+        self.number = 0
+        """Which process it is: roots are gone with the one that made them."""
 
     @property
     def is_alive(self) -> bool:
@@ -58,26 +62,51 @@ class Launcher:
 
     async def start(self) -> None:
         """Start it, again if it has died. Raises SandboxFailed when this user may not do here what it must."""
-        control = self._control = Answer()
+        async with self._starting:
+            if self.is_alive:
+                return
+            await self._bury()
+            control: Answer | None = None
+            try:
+                control = Answer()
+                self._spawn(control)
+                await control.take()
+            except BaseException as error:
+                if control is not None:
+                    control.channel.close()
+                await self._bury()
+                if isinstance(error, OSError):
+                    raise failure(error) from error
+                raise
+            self._control = control
+            self.number += 1
+
+    def _spawn(self, control: Answer) -> None:
         fd = control.channel.remote.fileno()
         command = [sys.executable, "-I", "-S", str(SANDBOX_PACKAGE / "start.py"), "launcher", str(fd)]
         # From this thread, which lives as long as the daemon: the kernel ends the launcher with its parent thread.
-        self._process = subprocess.Popen(  # noqa: ASYNC220 - it takes a millisecond
+        self._process = subprocess.Popen(
             command, env={}, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(fd,)
         )
-        await control.take()
+
+    async def _bury(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
+            self._process = None
 
     def send(self, message: Message, descriptors: Sequence[int]) -> None:
+        """Raises OSError for want of descriptors. Without a launcher whoever waits for an answer hears of it."""
         if self._control is not None and self._control.channel.is_open:
             self._control.channel.send(message, descriptors)
 
     async def add_root(self, plan: RootPlan) -> str:
-        """Make a root; its name. Raises SandboxFailed."""
+        """Make a root; its name. Raises SandboxFailed and OSError."""
         self._roots += 1
         name = f"root{self._roots}"
         answer = Answer()
-        self.send({"do": "root", "name": name, "plan": plan.plan}, [answer.channel.remote.fileno()])
         try:
+            self.send({"do": "root", "name": name, "plan": plan.plan}, [answer.channel.remote.fileno()])
             await answer.take()
         finally:
             answer.channel.close()

@@ -161,7 +161,7 @@ class Limits:
 def _used_bytes(pid: int) -> int:
     """How much the files in a sandbox's /tmp take; 0 when it is not there any more."""
     try:
-        tmp = os.statvfs(f"/proc/{pid}/root/tmp")
+        tmp = os.statvfs(os.path.join("/proc", str(pid), "root", "tmp"))
     except OSError:
         return 0
     return (tmp.f_blocks - tmp.f_bfree) * tmp.f_frsize

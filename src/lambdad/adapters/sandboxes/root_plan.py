@@ -158,6 +158,8 @@ def _add_language(contents: _Contents, program: Program) -> str:
 
 def _is_installation(prefix: Path, language: Language) -> bool:
     """Whether a directory is the interpreter's alone, with its library: nothing else may be shown with it."""
+    if Path.home().is_relative_to(prefix):
+        return False
     wanted = "lib/python*/os.py" if language is Language.PYTHON else "lib/node_modules/npm"
     return next(prefix.glob(wanted), None) is not None
 
@@ -174,7 +176,7 @@ def _add_sdk(contents: _Contents, program: Program, directory: Path) -> str:
 def _add_entries(contents: _Contents, directory: Path) -> None:
     """Show what is in a directory beside what else is in the runtime's: what links in it lead to, not the links."""
     for entry in directory.iterdir():
-        if entry.name != "__pycache__" and not entry.name.startswith("."):
+        if entry.name != "__pycache__" and not entry.name.startswith(".") and entry.exists():
             contents.binds.setdefault(f"{RUNTIME_DIR}/{entry.name}", str(entry.resolve()))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 from weakref import WeakSet
 
 from lambdad.adapters.sandboxes.isolated import IsolatedSandbox
@@ -17,25 +17,27 @@ logger = logging.getLogger("lambdad")
 DEMAND_WINDOW_S: Final = 10.0
 """So many sandboxes are kept ready as were asked for in this time."""
 KEEP_S: Final = 600.0
-"""One is kept ready for so long after the last was asked for."""
+"""Some are kept ready for so long after the last was asked for."""
+REFILL_AFTER_S: Final = 0.01
+"""A function has started by then."""
 
 
 class WarmPool:
-    """Makes sandboxes when they are asked for, and some more before: as many as demand of late, from one to `most`.
+    """Makes sandboxes when they are asked for, and some before: as many as of late, from `least` to `most`.
 
     Sandboxes that somebody waits for come first; those made ahead are made one after another, as `at_once` allows.
     """
 
     def __init__(
         self,
-        make: Callable[[], Awaitable[IsolatedSandbox]],
+        make: Callable[[], Coroutine[Any, Any, IsolatedSandbox]],
         unused: Callable[[], None],
         least: int,
         most: int,
         at_once: int = 1,
     ) -> None:
         """`unused` is called when nothing was asked for in KEEP_S, and nothing that was made lives any more."""
-        self._make_one = make
+        self._make = make
         self._unused = unused
         self._least = least
         self._most = most
@@ -43,8 +45,9 @@ class WarmPool:
         self._loop = asyncio.get_running_loop()
         self._ready: deque[IsolatedSandbox] = deque()
         self._demand: deque[float] = deque(maxlen=most)
-        self._awaited = 0
-        self._makers: set[asyncio.Task[None]] = set()
+        self._waiting: deque[asyncio.Future[IsolatedSandbox]] = deque()
+        self._makers: set[asyncio.Task[IsolatedSandbox]] = set()
+        self._refilling: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._discarding: set[asyncio.Task[None]] = set()
         self._alive: WeakSet[IsolatedSandbox] = WeakSet()
@@ -54,30 +57,28 @@ class WarmPool:
         return len(self._ready)
 
     async def take(self) -> IsolatedSandbox:
-        """A sandbox without a function. Raises SandboxFailed."""
+        """A sandbox without a function, the first that is there. Raises SandboxFailed."""
         self._demand.append(self._loop.time())
         while self._ready:
             sandbox = self._ready.popleft()
             if sandbox.is_alive:
-                self._refill()
+                self._refill_later()
                 return sandbox
             await sandbox.discard()
-        self._awaited += 1
+        waiter: asyncio.Future[IsolatedSandbox] = self._loop.create_future()
+        self._waiting.append(waiter)
+        self._refill()
         try:
-            return await self._make()
-        finally:
-            self._awaited -= 1
-            self._refill()
-
-    async def _make(self) -> IsolatedSandbox:
-        sandbox = await self._make_one()
-        self._alive.add(sandbox)
-        return sandbox
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._made(waiter.result())
+            raise
 
     def expect(self) -> None:
         """One is likely to be asked for soon."""
         self._demand.append(self._loop.time())
-        self._refill()
+        self._refill_later()
 
     @property
     def wanted(self) -> int:
@@ -100,39 +101,68 @@ class WarmPool:
 
     async def close(self) -> None:
         self._is_closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-        for task in self._makers:
+        for timer in (self._timer, self._refilling):
+            if timer is not None:
+                timer.cancel()
+        makers = list(self._makers)
+        for task in makers:
             task.cancel()
-        await asyncio.gather(*self._makers, return_exceptions=True)
+        await asyncio.gather(*makers, return_exceptions=True)
+        while self._next_waiting() is not None:
+            self._waiting.popleft().set_exception(SandboxFailed("lambdad is stopping"))
         while self._ready:
             await self._ready.popleft().discard()
         await asyncio.gather(*self._discarding)
 
-    def _refill(self) -> None:
-        if self._is_closed or self._awaited:
+    def _refill_later(self) -> None:
+        """Make up for what was taken when its function has started: until then it needs the processor itself."""
+        if self._is_closed:
             return
-        missing = self.wanted - len(self._ready) - len(self._makers)
-        for _ in range(min(missing, self._at_once - len(self._makers))):
-            task = self._loop.create_task(self._make_ahead())
+        if self._refilling is None:
+            self._refilling = self._loop.call_later(REFILL_AFTER_S, self._refill)
+
+    def _refill(self) -> None:
+        if self._refilling is not None:
+            self._refilling.cancel()
+            self._refilling = None
+        if self._is_closed:
+            return
+        ahead = min(self.wanted - len(self._ready), self._at_once)
+        for _ in range((len(self._waiting) or ahead) - len(self._makers)):
+            task = self._loop.create_task(self._make())
             self._makers.add(task)
-            task.add_done_callback(self._made_ahead)
+            task.add_done_callback(self._finished)
         self._look_later()
 
-    async def _make_ahead(self) -> None:
-        self._ready.append(await self._make())
-
-    def _made_ahead(self, task: asyncio.Task[None]) -> None:
+    def _finished(self, task: asyncio.Task[IsolatedSandbox]) -> None:
         self._makers.discard(task)
-        if task.cancelled() or self._is_closed:
+        if task.cancelled():
             return
         error = task.exception()
         if error is None:
-            self._refill()
+            self._alive.add(task.result())
+            self._made(task.result())
+        elif self._next_waiting() is not None:
+            self._waiting.popleft().set_exception(error)
         elif isinstance(error, (SandboxFailed, OSError)):
             logger.warning("A sandbox cannot be made ahead: %s", error)  # whoever needs one is told why
+            return
         else:
             raise error
+        if not self._is_closed:
+            self._refill()
+
+    def _made(self, sandbox: IsolatedSandbox) -> None:
+        """Hand it to whoever has waited longest, or keep it."""
+        if self._next_waiting() is not None:
+            self._waiting.popleft().set_result(sandbox)
+        else:
+            self._ready.append(sandbox)
+
+    def _next_waiting(self) -> asyncio.Future[IsolatedSandbox] | None:
+        while self._waiting and self._waiting[0].done():
+            self._waiting.popleft()  # it has given up
+        return self._waiting[0] if self._waiting else None
 
     def _look_later(self) -> None:
         if self._is_closed:
@@ -152,7 +182,7 @@ class WarmPool:
             task = self._loop.create_task(sandbox.discard())
             self._discarding.add(task)
             task.add_done_callback(self._discarding.discard)
-        is_busy = self._awaited or self._makers or any(sandbox.is_alive for sandbox in self._alive)
+        is_busy = self._waiting or self._makers or any(sandbox.is_alive for sandbox in self._alive)
         if not self.wanted and not is_busy:
             self._unused()
         else:

@@ -6,15 +6,16 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 
 from lambdad.adapters.sandboxes.channel import Channel, Message
 from lambdad.adapters.sandboxes.identity import UserIds, exit_status
-from lambdad.adapters.sandboxes.isolated import IsolatedSandbox
-from lambdad.adapters.sandboxes.launcher import Launcher, start_zygote
+from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, failure
+from lambdad.adapters.sandboxes.launcher import START_TIMEOUT_S, Launcher, start_zygote
 from lambdad.adapters.sandboxes.limits import Machine
 from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, SANDBOX_PACKAGE, root_plan
 from lambdad.adapters.sandboxes.warm_pool import WarmPool
-from lambdad.ports.sandbox import SHORTAGES, Program, SandboxFailed, SandboxSpec
+from lambdad.ports.sandbox import Program, SandboxFailed, SandboxSpec
 from lambdad_sandbox import wire
 
 _READY_AHEAD = 2
@@ -30,14 +31,21 @@ class ZygoteSandbox(IsolatedSandbox):
         self._launcher = launcher
         self._assigned: asyncio.Future[None] = self._loop.create_future()
         self._is_ready = False
-        self._channel = Channel(self._received, self._hung_up)
-        entries = self._limits.entries()
-        zygote.send(request, [self._channel.remote.fileno(), self._output, *entries])
-        wire.close_all(entries)
+        with ExitStack() as undo:
+            undo.callback(self._abandon)
+            self._channel = Channel(self._received, self._hung_up)
+            undo.callback(self._channel.close)
+            entries = self._limits.entries()
+            try:
+                zygote.send(request, [self._channel.remote.fileno(), self._output, *entries])
+            finally:
+                wire.close_all(entries)
+            undo.pop_all()
         self._channel.remote.close()
         self._close_output()
 
     async def assign(self, spec: SandboxSpec) -> None:
+        self._require_alive()
         self._limits.assign(self._pid, spec.memory_mb, spec.ephemeral_storage_mb)
         message = {
             "do": "assign",
@@ -49,7 +57,11 @@ class ZygoteSandbox(IsolatedSandbox):
         await self._assigned
 
     def _received(self, message: Message, descriptors: list[int]) -> None:
-        if "pid" in message:
+        if "pid" in message and not descriptors:  # it came, and there was no room for it
+            self._fail("lambdad has too many open files")
+            self._channel.close()  # which ends it
+            self._died()
+        elif "pid" in message:
             self._loop.add_reader(descriptors[0], self._died)
             self._born(message["pid"], descriptors[0])
         elif "ready" in message:
@@ -118,7 +130,10 @@ class Zygote:
             script = f"{RUNTIME_DIR}/{SANDBOX_PACKAGE.name}/start.py"
             arguments = [plan.executable, *program.flags, script, "zygote", *plan.sdk_dirs]
         start_zygote(self._launcher, root, arguments, environment, self._control)
-        await asyncio.shield(self._ready)
+        try:
+            await asyncio.wait_for(asyncio.shield(self._ready), START_TIMEOUT_S)
+        except TimeoutError:
+            raise SandboxFailed("the interpreter does not answer") from None
 
     def _received(self, message: Message, descriptors: list[int]) -> None:
         if self._ready.done():
@@ -140,7 +155,7 @@ class Zygote:
         try:
             sandbox = ZygoteSandbox(self._machine, self._launcher, self._control, request)
         except OSError as error:
-            raise SandboxFailed(str(error), is_shortage=error.errno in SHORTAGES) from error
+            raise failure(error) from error
         await sandbox.made()
         return sandbox
 
