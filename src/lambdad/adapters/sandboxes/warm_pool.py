@@ -20,6 +20,7 @@ KEEP_S: Final = 600.0
 """Some are kept ready for so long after the last was asked for."""
 REFILL_AFTER_S: Final = 0.01
 """A function has started by then."""
+_STOPPING: Final = "lambdad is stopping"
 
 
 class WarmPool:
@@ -65,6 +66,8 @@ class WarmPool:
                 self._refill_later()
                 return sandbox
             await sandbox.discard()
+        if self._is_closed:
+            raise SandboxFailed(_STOPPING)
         waiter: asyncio.Future[IsolatedSandbox] = self._loop.create_future()
         self._waiting.append(waiter)
         self._refill()
@@ -109,7 +112,7 @@ class WarmPool:
             task.cancel()
         await asyncio.gather(*makers, return_exceptions=True)
         while self._next_waiting() is not None:
-            self._waiting.popleft().set_exception(SandboxFailed("lambdad is stopping"))
+            self._waiting.popleft().set_exception(SandboxFailed(_STOPPING))
         while self._ready:
             await self._ready.popleft().discard()
         await asyncio.gather(*self._discarding)

@@ -160,8 +160,10 @@ class Zygote:
         return sandbox
 
     async def close(self) -> None:
-        await self.pool.close()
-        self._control.close()
+        try:
+            await self.pool.close()
+        finally:
+            self._control.close()
 
 
 def _listener(fd: int) -> socket.socket:
