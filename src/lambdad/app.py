@@ -12,6 +12,7 @@ import resource
 import signal
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -211,7 +212,12 @@ def serve(settings: Settings, data_dir: DataDir, ready: Any) -> None:
     raise_open_files_limit()
 
     async def run() -> None:
-        driver = await open_driver(settings.sandbox, network=settings.network, endpoint_port=lambda: daemon.port)
+        driver = await open_driver(
+            settings.sandbox,
+            network=settings.network,
+            endpoint_port=lambda: daemon.port,
+            hidden=(data_dir.path, Path.home()),
+        )
         daemon = Daemon(settings, data_dir, driver)
         await daemon.start()
         stop = asyncio.Event()

@@ -38,13 +38,18 @@ def map_ids(user_ids: str, group_ids: str) -> None:
             file.write(text)
 
 
-def limit_resources() -> None:
-    """Open files and processes as on Lambda, or as many as the host lets this user have; and no core dumps."""
+def limit_resources(of_user: bool = True) -> None:
+    """Open files and processes as on Lambda, or as many as the host lets this user have; and no core dumps.
+
+    Processes are those of the user: not limited for one who has others than the sandbox's (`of_user`).
+    """
     for kind, most in (
         (resource.RLIMIT_NPROC, PROCESSES),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
     ):
+        if kind == resource.RLIMIT_NPROC and not of_user:
+            continue
         _, allowed = resource.getrlimit(kind)
         limit = most if allowed == resource.RLIM_INFINITY else min(most, allowed)
         resource.setrlimit(kind, (limit, limit))

@@ -62,7 +62,7 @@ def enter(
         wire.close_all((output, reading))
         _assign(channel, writing, request["user_id"])
     except (OSError, KeyError, ValueError) as error:
-        _fail(channel, str(error))
+        _fail(channel, wire.failed(error))
     return _supervise(child, channel)
 
 
@@ -77,7 +77,7 @@ def _assign(channel: socket.socket, writing: int, user_id: int | None) -> None:
         os._exit(0)  # the daemon does not want this sandbox any more
     size, _, variables = data.partition(b"\n")
     if not descriptors:
-        _fail(channel, variables.decode())
+        _fail(channel, {"failed": variables.decode()})
     kernel.move_mount(descriptors[0], namespaces.TASK_ROOT)
     namespaces.resize_tmp(int(size))
     wire.close_all(descriptors)
@@ -102,9 +102,9 @@ def _supervise(child: int, channel: socket.socket) -> NoReturn:
                 os._exit(0)
 
 
-def _fail(channel: socket.socket, reason: str) -> NoReturn:
+def _fail(channel: socket.socket, message: Message) -> NoReturn:
     try:
-        wire.send(channel, {"failed": reason})
+        wire.send(channel, message)
     finally:
         os._exit(1)
 

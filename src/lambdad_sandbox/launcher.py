@@ -39,6 +39,7 @@ class Launcher:
         self._network = os.open("/proc/self/ns/net", os.O_RDONLY)
         self._handlers: dict[str, Handler] = {
             "root": self.add_root,
+            "forget": self.forget_root,
             "zygote": self.start_zygote,
             "bubblewrap": self.start_bubblewrap,
             "assign": self.assign,
@@ -51,7 +52,7 @@ class Launcher:
             self._handlers[message["do"]](message, descriptors)
         except (OSError, LookupError) as error:  # LookupError: a root of an earlier launcher
             if descriptors:
-                _report(message["do"], descriptors[-1], str(error))
+                _report(message["do"], descriptors[-1], error)
         finally:
             wire.close_all(descriptors)
 
@@ -59,12 +60,18 @@ class Launcher:
         """Make the root `name` of `plan`, and say that it is there."""
         base = os.path.join(self._directory, message["name"])
         os.mkdir(base)
+        self._roots[message["name"]] = base
         root.build(message["plan"], base)
         root.seal(base)
-        self._roots[message["name"]] = base
         answer = socket.socket(fileno=os.dup(descriptors[-1]))
         wire.send(answer, {"ready": True})
         answer.close()
+
+    def forget_root(self, message: Message, descriptors: list[int]) -> None:
+        """Take a root away. What runs in it keeps it as long as it does."""
+        base = self._roots.pop(message["name"])
+        kernel.unmount(base)
+        os.rmdir(base)
 
     def start_zygote(self, message: Message, descriptors: list[int]) -> None:
         """Run `arguments` in a root, with the one descriptor that came as its control.
@@ -91,7 +98,7 @@ class Launcher:
             for stream in (1, 2):
                 os.dup2(descriptors[0], stream)
             namespaces.enter_control_groups(descriptors[count:-1])
-            confinement.limit_resources()
+            confinement.limit_resources(of_user=message["user_id"] is not None)
             confinement.become(message["user_id"])
             kernel.die_with_parent()
 
@@ -145,13 +152,13 @@ class Launcher:
             os._exit(1)
 
 
-def _report(action: str, answer_fd: int, reason: str) -> None:
+def _report(action: str, answer_fd: int, error: Exception) -> None:
     answer = socket.socket(fileno=os.dup(answer_fd))
     try:
         if action == "assign":
-            wire.send_bytes(answer, f"\n{reason}".encode())
+            wire.send_bytes(answer, f"\n{error}".encode())
         else:
-            wire.send(answer, {"failed": reason})
+            wire.send(answer, wire.failed(error))
     except OSError:
         pass  # it is not wanted any more
     finally:
@@ -173,7 +180,7 @@ def _rehearse(descriptors: list[int], base: str) -> NoReturn:
         _enter_root(base)
         zygote.serve(control)
     except OSError as error:
-        wire.send(control, {"failed": str(error)})
+        wire.send(control, wire.failed(error))
     finally:
         os._exit(0)
 
@@ -226,7 +233,7 @@ def main(control_fd: int) -> None:
         kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_SLAVE)
         kernel.mount("lambdad", _ROOTS, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,mode=755")
     except OSError as error:
-        wire.send(control, {"failed": str(error)})
+        wire.send(control, wire.failed(error))
         return
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     wire.send(control, {"ready": True})

@@ -6,6 +6,7 @@ A plan, which the daemon makes, says what is in it. Nothing that is not in the p
 from __future__ import annotations
 
 import os
+import shutil
 
 from . import kernel
 
@@ -16,18 +17,20 @@ if TYPE_CHECKING:
 
     Plan = Mapping[str, Any]
 
-_SIZE_MB = 4
+_SIZE_MB = 64
 _MODE = "755"
 _FILE_MODE = 0o644
-_SEALED = kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
+_CHANGE = kernel.MS_BIND | kernel.MS_REMOUNT
+_SEALED = _CHANGE | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
 
 
 def build(plan: Plan, base: str) -> None:
     """Make the tree of `plan` at `base`, an empty directory of a mount namespace of our own. Raises OSError.
 
-    `directories`: paths. `links`: target by path. `files`: text by path. `binds`: source by path, read-only and without
-    devices or set-user-ids. `devices`: device files of the host, by path. `/proc` is the host's: each sandbox mounts
-    its own over it before anything of the function runs.
+    `directories`: paths. `links`: target by path. `files`: text by path. `extended`: text to add to a file of the host,
+    by path. `binds`: source by path, read-only and without devices or set-user-ids. `devices`: device files of the
+    host, by path. `hidden`: directories that are shown empty where they are below something that is shown. `/proc` is
+    the host's: each sandbox mounts its own over it before anything of the function runs.
     """
     kernel.mount("lambdad", base, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, f"size={_SIZE_MB}m,mode={_MODE}")
     for path in plan["directories"]:
@@ -38,11 +41,16 @@ def build(plan: Plan, base: str) -> None:
         with open(base + path, "w", encoding="utf-8") as file:
             file.write(text)
         os.chmod(base + path, _FILE_MODE)
+    for path, text in plan["extended"].items():
+        _extend(path, base + path, text)
     attributes = kernel.MOUNT_ATTR_RDONLY | kernel.MOUNT_ATTR_NOSUID
     for path, source in plan["binds"].items():
         _bind(source, base + path, attributes | kernel.MOUNT_ATTR_NODEV)
     for path in plan["devices"]:
         _bind(path, base + path, attributes)
+    for path in plan["hidden"]:
+        if os.path.isdir(base + path):
+            kernel.mount("lambdad", base + path, "tmpfs", _SEALED & ~_CHANGE, "size=4k,mode=755")
     os.mkdir(base + "/proc")
     kernel.mount("/proc", base + "/proc", None, kernel.MS_BIND | kernel.MS_REC)
     kernel.set_mount_attributes(base, kernel.MOUNT_ATTR_NOSUID)
@@ -51,6 +59,16 @@ def build(plan: Plan, base: str) -> None:
 def seal(base: str) -> None:
     """Make the tree's own directory read-only; what is mounted in it has its attributes already."""
     kernel.mount(None, base, None, _SEALED)
+
+
+def _extend(source: str, target: str, text: str) -> None:
+    """Copy a file of the host, if there is one, and add to it."""
+    with open(target, "wb") as file:
+        if os.path.isfile(source):
+            with open(source, "rb") as original:
+                shutil.copyfileobj(original, file)
+        file.write(text.encode())
+    os.chmod(target, _FILE_MODE)
 
 
 def _bind(source: str, target: str, attributes: int) -> None:

@@ -26,6 +26,11 @@ def send(channel: socket.socket, message: Message, descriptors: Iterable[int] = 
     send_bytes(channel, json.dumps(message).encode(), descriptors)
 
 
+def failed(error: Exception) -> Message:
+    """What is said of something that went wrong: the reason, and the system's number for it."""
+    return {"failed": str(error), "errno": getattr(error, "errno", None)}
+
+
 def send_bytes(channel: socket.socket, data: bytes, descriptors: Iterable[int] = ()) -> None:
     """Send one message that is no JSON object."""
     carried = array.array("i", descriptors)

@@ -82,7 +82,7 @@ def serve(control: socket.socket, rehearse: Callable[[], None] = lambda: None) -
         try:
             pid, pidfd = kernel.fork_into(namespaces.namespaces(bool(request["ports"])))
         except OSError as error:
-            _refuse(channel, str(error))
+            _refuse(channel, error)
         else:
             if pid == 0:
                 control.close()
@@ -92,9 +92,9 @@ def serve(control: socket.socket, rehearse: Callable[[], None] = lambda: None) -
         wire.close_all((output, *entries))
 
 
-def _refuse(channel: socket.socket, reason: str) -> None:
+def _refuse(channel: socket.socket, error: OSError) -> None:
     with contextlib.suppress(OSError):  # the daemon has changed its mind
-        wire.send(channel, {"failed": reason})
+        wire.send(channel, wire.failed(error))
 
 
 def _introduce(channel: socket.socket, pid: int, pidfd: int) -> None:

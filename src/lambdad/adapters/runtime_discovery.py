@@ -129,6 +129,7 @@ class RuntimeDiscovery:
     def forget(self) -> None:
         """Look again at the next question, for a newer patch version or an interpreter that is preferred."""
         self._found.clear()
+        self._sdks_seen.clear()
 
     def _still_there(self, name: str) -> InstalledRuntime | None:
         found, seen = self._found.get(name, (None, None))

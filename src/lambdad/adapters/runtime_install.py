@@ -65,6 +65,7 @@ class RuntimeInstaller:
                 raise RuntimeInstallError(f"{name} was installed in {self._runtimes_dir} and does not run.")
             progress(f"{name} is {installed.executable} ({installed.version_text}).")
             await self._add_sdk(installed, progress)
+            self._discovery.forget()
         return await self._discovery.require(name)
 
     @contextmanager

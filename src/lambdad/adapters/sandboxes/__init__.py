@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from lambdad.adapters.process_sandbox import ProcessDriver
@@ -37,12 +38,17 @@ class SandboxUnavailable(LambdadError):
 
 
 async def open_driver(
-    name: str = "auto", *, network: str = "host", endpoint_port: Callable[[], int] = lambda: 0
+    name: str = "auto",
+    *,
+    network: str = "host",
+    endpoint_port: Callable[[], int] = lambda: 0,
+    hidden: Sequence[Path] = (),
 ) -> SandboxDriver:
     """The driver `zygote`, `bwrap` or `process`, or the best that works here (`auto`).
 
     With `zygote`, programs that are not Python run in bubblewrap's sandboxes. `endpoint_port`: for functions with a
-    network of their own (`isolated`), the port in it that leads to lambdad. Raises SandboxUnavailable.
+    network of their own (`isolated`), the port in it that leads to lambdad. `hidden`: directories that no function
+    sees, also where they are below one that is shown. Raises SandboxUnavailable.
     """
     if name == "process":
         if network != "host":
@@ -52,7 +58,7 @@ async def open_driver(
     if sys.platform != "linux":
         reasons = dict.fromkeys(("zygote", "bwrap"), "sandboxes are made of parts of Linux")
     else:
-        probed = await _Probe(network).run(name)
+        probed = await _Probe(network, hidden).run(name)
         reasons = probed.reasons
         if probed.is_worth(name):
             port = endpoint_port if network == "isolated" else None
@@ -72,10 +78,10 @@ async def open_driver(
 class _Probe:
     """Tries what there is."""
 
-    def __init__(self, network: str) -> None:
+    def __init__(self, network: str, hidden: Sequence[Path]) -> None:
         self._ports = (RUNTIME_API_PORT,) if network == "isolated" else ()
         self._user_ids = UserIds()
-        self.launcher = Launcher()
+        self.launcher = Launcher(hidden)
         self.machine: Machine
         self.has_zygotes = False
         self.bwrap: str | None = None

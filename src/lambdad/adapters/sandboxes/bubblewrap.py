@@ -18,14 +18,14 @@ from typing import Final
 from lambdad.adapters.runtime_commands import arguments
 from lambdad.adapters.sandboxes.channel import Channel
 from lambdad.adapters.sandboxes.identity import UserIds, shell_status
-from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, failure
+from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, failure, failure_of
 from lambdad.adapters.sandboxes.launcher import Answer, Launcher
 from lambdad.adapters.sandboxes.limits import Machine
 from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, RootPlan, root_plan
 from lambdad.adapters.sandboxes.warm_pool import WarmPool
-from lambdad.ports.sandbox import Program, SandboxSpec
+from lambdad.ports.sandbox import Program, SandboxFailed, SandboxSpec
 from lambdad_sandbox import seccomp, wire
-from lambdad_sandbox.confinement import GROUP_ID, USER_ID
+from lambdad_sandbox.confinement import GROUP_ID, PROCESSES, USER_ID
 from lambdad_sandbox.namespaces import HOSTNAME, TASK_ROOT
 
 _OUTPUT_FD: Final = 3
@@ -44,7 +44,8 @@ _WAIT: Final = f'printf r >&{_ASSIGNMENT_FD}; eval "$(cat <&{_ASSIGNMENT_FD})"'
 
 # Process 1 is a shell, confined like its child, and not bubblewrap's own process, which has no seccomp filter and whose
 # memory the function could write to. It buries orphans, and says nothing of its child's end: that is not for the log.
-_INIT: Final = f'exec 2>/dev/null; "$@" 2>&{_OUTPUT_FD}; exit $?'
+# Shells differ in which letter the number of processes has.
+_INIT: Final = f'exec 2>/dev/null; ulimit -p {PROCESSES} || ulimit -u {PROCESSES}; "$@" 2>&{_OUTPUT_FD}; exit $?'
 
 
 class BubblewrapSandbox(IsolatedSandbox):
@@ -70,7 +71,7 @@ class BubblewrapSandbox(IsolatedSandbox):
             sent.callback(os.close, program)
             entries = self._limits.entries()
             sent.callback(wire.close_all, entries)
-            self._trouble = Channel(lambda message, _: self._fail(message["failed"]), lambda: None)
+            self._trouble = Channel(lambda message, _: self._fail(failure_of(message)), lambda: None)
             undo.callback(self._trouble.close)
             passed = [self._output, assignment.fileno(), status, program]
             launcher.send({**message, "passed": len(passed)}, [*passed, *entries, self._trouble.remote.fileno()])
@@ -84,7 +85,7 @@ class BubblewrapSandbox(IsolatedSandbox):
         """The runtime has written a byte: it is waiting."""
         self._loop.remove_reader(self._assignment.fileno())
         if not self._assignment.recv(1):
-            self._fail(self._last_output() or "bubblewrap has ended")
+            self._fail(SandboxFailed(self._last_output() or "bubblewrap has ended"))
         elif not self._made.done():
             self._read_status()
             if self._pidfd >= 0 and not self._made.done():
@@ -138,7 +139,7 @@ class BubblewrapSandbox(IsolatedSandbox):
         try:
             self._born(pid, os.pidfd_open(pid))
         except OSError as error:
-            self._fail(str(error))
+            self._fail(failure(error))
             self._died()  # it hears of that, and ends
 
     def _unwrapped(self) -> None:
@@ -147,7 +148,7 @@ class BubblewrapSandbox(IsolatedSandbox):
             self._loop.add_reader(self._pidfd, self._died)
             self._destroy()
         else:
-            self._fail(self._last_output() or "bubblewrap has ended")
+            self._fail(SandboxFailed(self._last_output() or "bubblewrap has ended"))
             self._died()
 
     def _read_last_words(self) -> None:
@@ -179,6 +180,7 @@ class Bubblewraps:
         self._launcher = launcher
         self._ports = ports
         self._user_ids = user_ids
+        self._root = ""
         self._message: wire.Message = {}
         self._is_shell = False
         self._is_closed = False
@@ -193,7 +195,7 @@ class Bubblewraps:
     async def start(self, program: Program, environment: Mapping[str, str]) -> None:
         """Prepare the root. Raises SandboxFailed."""
         plan = await asyncio.to_thread(root_plan, program)
-        root = await self._launcher.add_root(plan)
+        root = self._root = await self._launcher.add_root(plan)
         self._is_shell = program.executable is None
         variables = dict(environment)
         if not self._is_shell:
@@ -217,6 +219,7 @@ class Bubblewraps:
     async def close(self) -> None:
         self._is_closed = True
         await self.pool.close()
+        self._launcher.forget_root(self._root)
 
 
 def _options(bwrap: str, own_network: bool) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from lambdad.adapters.process_sandbox import ProcessDriver
 from lambdad.adapters.sandboxes.bubblewrap import Bubblewraps
 from lambdad.adapters.sandboxes.identity import UserIds
-from lambdad.adapters.sandboxes.isolated import failure
+from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, failure
 from lambdad.adapters.sandboxes.launcher import Launcher
 from lambdad.adapters.sandboxes.limits import Machine
 from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, host_state, library_path, places_path
@@ -102,14 +102,28 @@ class IsolatingDriver:
             return await self._plain.launch(spec)
         source = await self._source(spec.program, spec.environment)
         sandbox = await source.pool.take()
+        if not await self._is_assigned(sandbox, spec):
+            sandbox = await source.pool.take()  # the first had died unnoticed while it waited
+            if not await self._is_assigned(sandbox, spec):
+                raise SandboxFailed("the sandbox has ended")
+        return sandbox
+
+    async def _is_assigned(self, sandbox: IsolatedSandbox, spec: SandboxSpec) -> bool:
+        """Give a sandbox its function; False when the sandbox is no more. Raises SandboxFailed."""
         try:
             await sandbox.assign(spec)
+        except SandboxFailed:
+            was_alive = sandbox.is_alive
+            await sandbox.discard()
+            if was_alive:
+                raise
+            return False
         except BaseException as error:
             await sandbox.discard()
             if isinstance(error, OSError):
                 raise failure(error) from error
             raise
-        return sandbox
+        return True
 
     def describe(self) -> Mapping[str, Any]:
         others = "process" if self._plain is not None else "bwrap" if self._bwrap is not None else "none"

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from lambdad.adapters.connection_owner import socket_inode
 from lambdad.adapters.process_tree import holds_socket
+from lambdad.adapters.sandboxes.channel import Message
 from lambdad.adapters.sandboxes.limits import Limits, Machine
 from lambdad.domain.invocations import ExitStatus
 from lambdad.ports.sandbox import SHORTAGES, Address, SandboxFailed, SandboxSpec
@@ -24,6 +25,11 @@ from lambdad.ports.sandbox import SHORTAGES, Address, SandboxFailed, SandboxSpec
 def failure(error: OSError) -> SandboxFailed:
     """What to tell of a system call that failed as a sandbox was made."""
     return SandboxFailed(str(error), is_shortage=error.errno in SHORTAGES)
+
+
+def failure_of(message: Message) -> SandboxFailed:
+    """The same of one that failed in another process."""
+    return SandboxFailed(message["failed"], is_shortage=message.get("errno") in SHORTAGES)
 
 
 class IsolatedSandbox(ABC):
@@ -94,10 +100,10 @@ class IsolatedSandbox(ABC):
         self._close_output()
         self.close()
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, failed: SandboxFailed) -> None:
         """It could not be made, or not be given its function."""
         if not self._made.done():
-            self._made.set_exception(SandboxFailed(reason))
+            self._made.set_exception(failed)
             self._made.exception()
 
     # Ending

@@ -6,12 +6,13 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from lambdad.adapters.sandboxes.channel import Channel, Message
 from lambdad.adapters.sandboxes.isolated import failure
 from lambdad.adapters.sandboxes.root_plan import SANDBOX_PACKAGE, RootPlan
-from lambdad.ports.sandbox import SandboxFailed
+from lambdad.ports.sandbox import SHORTAGES, SandboxFailed
 from lambdad_sandbox import wire
 
 START_TIMEOUT_S: Final = 20.0
@@ -28,7 +29,7 @@ class Answer:
         if self._answer.done():
             wire.close_all(descriptors)
         elif "failed" in message:
-            self._answer.set_exception(SandboxFailed(message["failed"]))
+            self._answer.set_exception(SandboxFailed(message["failed"], is_shortage=message.get("errno") in SHORTAGES))
         else:
             self._answer.set_result((message, descriptors))
 
@@ -48,7 +49,9 @@ class Answer:
 class Launcher:
     """One launcher process."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: Sequence[Path] = ()) -> None:
+        """`hidden`: directories of the host that no root shows, not even as a part of something that it does show."""
+        self._hidden = [str(path) for path in hidden]
         self._process: subprocess.Popen[bytes] | None = None
         self._control: Answer | None = None
         self._starting = asyncio.Lock()
@@ -106,11 +109,19 @@ class Launcher:
         name = f"root{self._roots}"
         answer = Answer()
         try:
-            self.send({"do": "root", "name": name, "plan": plan.plan}, [answer.channel.remote.fileno()])
+            self.send(
+                {"do": "root", "name": name, "plan": {**plan.plan, "hidden": self._hidden}},
+                [answer.channel.remote.fileno()],
+            )
             await answer.take()
         finally:
             answer.channel.close()
         return name
+
+    def forget_root(self, name: str) -> None:
+        """Take a root away that nothing is made in any more."""
+        if name:
+            self.send({"do": "forget", "name": name}, [])
 
     async def close(self) -> None:
         """End it, and with it everything that it has started."""

@@ -72,6 +72,7 @@ class _Contents:
     binds: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    extended: dict[str, str] = field(default_factory=dict)
 
 
 def root_plan(program: Program) -> RootPlan:
@@ -88,6 +89,7 @@ def root_plan(program: Program) -> RootPlan:
         "directories": _EMPTY,
         "links": contents.links,
         "files": contents.files,
+        "extended": contents.extended,
         "binds": contents.binds,
         "devices": [f"/dev/{name}" for name in _DEVICES],
     }
@@ -131,14 +133,7 @@ def _add_system(contents: _Contents) -> None:
     )
     contents.files["/etc/group"] = f"root:x:0:\n{_USER_NAME}:x:{GROUP_ID}:\nnogroup:x:65534:\n"
     contents.files["/etc/hostname"] = f"{HOSTNAME}\n"
-    contents.files["/etc/hosts"] = f"{_hosts_of_the_machine()}\n127.0.0.1 {HOSTNAME}\n"
-
-
-def _hosts_of_the_machine() -> str:
-    try:
-        return Path("/etc/hosts").read_text().rstrip("\n")
-    except (OSError, UnicodeDecodeError):
-        return "127.0.0.1 localhost"
+    contents.extended["/etc/hosts"] = f"\n127.0.0.1 localhost {HOSTNAME}\n"
 
 
 def _add_language(contents: _Contents, program: Program) -> str:

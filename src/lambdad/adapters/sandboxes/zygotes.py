@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from lambdad.adapters.sandboxes.channel import Channel, Message
 from lambdad.adapters.sandboxes.identity import UserIds, exit_status
-from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, failure
+from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, failure, failure_of
 from lambdad.adapters.sandboxes.launcher import START_TIMEOUT_S, Launcher, start_zygote
 from lambdad.adapters.sandboxes.limits import Machine
 from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, SANDBOX_PACKAGE, root_plan
@@ -58,7 +58,7 @@ class ZygoteSandbox(IsolatedSandbox):
 
     def _received(self, message: Message, descriptors: list[int]) -> None:
         if "pid" in message and not descriptors:  # it came, and there was no room for it
-            self._fail("lambdad has too many open files")
+            self._fail(SandboxFailed("lambdad has too many open files", is_shortage=True))
             self._channel.close()  # which ends it
             self._died()
         elif "pid" in message:
@@ -72,30 +72,30 @@ class ZygoteSandbox(IsolatedSandbox):
         elif "status" in message:
             self._ended(exit_status(message["status"]))
         elif "failed" in message:
-            self._settle(message["failed"])
-            self._fail(message["failed"])
+            self._settle(failure_of(message))
+            self._fail(failure_of(message))
         if self._is_ready and self._pid and not self._made.done():
             self._made.set_result(None)
 
-    def _settle(self, failure: str | None) -> None:
+    def _settle(self, failure: SandboxFailed | None) -> None:
         if self._assigned.done():
             return
         if failure is None:
             self._assigned.set_result(None)
         else:
-            self._assigned.set_exception(SandboxFailed(failure))
+            self._assigned.set_exception(failure)
             self._assigned.exception()
 
     def _hung_up(self) -> None:
         """Nobody is at the other end: the first process is dying, or there never was one."""
-        self._settle("the sandbox has ended")
+        self._settle(SandboxFailed("the sandbox has ended"))
         if not self._pid:
             self._died()
 
     def _read_last_words(self) -> None:
         self._channel.read()
         self._channel.close()
-        self._settle("the sandbox has ended")
+        self._settle(SandboxFailed("the sandbox has ended"))
 
 
 class Zygote:
@@ -112,6 +112,7 @@ class Zygote:
         self._machine = machine
         self._launcher = launcher
         self._ports = ports
+        self._root = ""
         self._user_ids = user_ids
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._control = Channel(self._received, self._died)
@@ -124,7 +125,7 @@ class Zygote:
     async def start(self, program: Program, environment: Mapping[str, str]) -> None:
         """Start the interpreter; for a program that has none, all but that. Raises SandboxFailed when it cannot be."""
         plan = await asyncio.to_thread(root_plan, program)
-        root = await self._launcher.add_root(plan)
+        root = self._root = await self._launcher.add_root(plan)
         arguments: list[str] = []
         if program.executable is not None:
             script = f"{RUNTIME_DIR}/{SANDBOX_PACKAGE.name}/start.py"
@@ -139,7 +140,7 @@ class Zygote:
         if self._ready.done():
             return
         if "failed" in message:
-            self._ready.set_exception(SandboxFailed(message["failed"]))
+            self._ready.set_exception(failure_of(message))
             self._ready.exception()
         else:
             self._ready.set_result(None)
@@ -164,6 +165,7 @@ class Zygote:
             await self.pool.close()
         finally:
             self._control.close()
+            self._launcher.forget_root(self._root)
 
 
 def _listener(fd: int) -> socket.socket:
