@@ -99,7 +99,13 @@ class Daemon:
         self._concurrency = ConcurrencyService(self._store, self._function_changed)
         self._code = CodeService(self._store, blobs, unpacked, inspect, self.host.unused)
         self._functions = FunctionsService(
-            self._store, self._code, self.host, self.runtimes, clock, self._function_changed
+            self._store,
+            self._code,
+            self.host,
+            self.runtimes,
+            clock,
+            created=self._targets.remember,
+            changed=self._function_changed,
         )
         self._invoke = InvokeService(self._targets, self._concurrency, self.host, clock)
         services = LambdaServices(

@@ -103,7 +103,10 @@ def check_revision(current: str, given: str | None) -> None:
 
 
 class FunctionsService:
-    """Operations on functions. `changed` is told of every function whose versions, aliases or limits have changed."""
+    """Operations on functions.
+
+    `created` is told of every new function, `changed` of every one whose versions, aliases or limits have changed.
+    """
 
     def __init__(
         self,
@@ -112,8 +115,10 @@ class FunctionsService:
         host: ComputeHost,
         runtimes: Runtimes,
         clock: Clock,
+        created: Callable[[FunctionVersion], None],
         changed: Callable[[FunctionKey], None],
     ) -> None:
+        self._created = created
         self._store = store
         self._code = code
         self._host = host
@@ -137,9 +142,9 @@ class FunctionsService:
                 tables.put_version(latest)
                 return self._publish(tables, latest, None) if publish else latest
 
-            created = await self._store.write(work)
-        self._changed(latest.key)
-        return created
+            shown = await self._store.write(work)
+        self._created(latest)
+        return shown
 
     async def get(self, reference: FunctionReference) -> FunctionDetails:
         def work(tables: Tables) -> FunctionDetails:

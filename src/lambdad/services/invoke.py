@@ -68,6 +68,10 @@ class Targets:
             self._known.setdefault(reference.key, {})[reference.qualifier] = target
         return target
 
+    def remember(self, latest: FunctionVersion) -> None:
+        """A function has been created: what its name alone leads to is known."""
+        self._known[latest.key] = {None: Target(latest, None, None, None)}
+
     def forget(self, key: FunctionKey) -> None:
         self._known.pop(key, None)
         self._changes[key] = self._changes.get(key, 0) + 1
@@ -103,8 +107,8 @@ class InvokeService:
 
     async def _read_ahead(self, key: FunctionKey) -> None:
         with contextlib.suppress(ServiceError, StoreUnavailable):  # whoever invokes it is told
-            await self._targets.find(FunctionReference(key, None))
             await self._concurrency.unreserved_limit((key.account_id, key.region))
+            await self._targets.find(FunctionReference(key, None))  # it may be gone: then nothing is to be read
 
     async def check(self, reference: FunctionReference) -> FunctionVersion:
         """What `DryRun` does: everything short of running. Raises ResourceNotFoundException."""

@@ -76,7 +76,9 @@ class World:
         self.code = CodeService(self.store, self.blobs, FakeUnpacked(), _inspect, _unused)
         host: Any = self.host
         runtimes: Any = FakeRuntimes()
-        self.functions = FunctionsService(self.store, self.code, host, runtimes, clock, self._changed)
+        self.functions = FunctionsService(
+            self.store, self.code, host, runtimes, clock, created=self.targets.remember, changed=self._changed
+        )
         self.aliases = AliasesService(self.store, self._changed)
         self.invoke = InvokeService(self.targets, self.concurrency, host, clock)
 

@@ -19,6 +19,7 @@ from lambdad_sandbox import confinement
 PROCESSES: Final = confinement.PROCESSES
 """Processes and threads of one environment: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 _LOOK_AGAIN_S: Final = 0.1
+_WATCH_AFTER_S: Final = 0.01
 
 
 class Machine:
@@ -80,7 +81,8 @@ class Limits:
         if self._group is not None:
             self._group.limit(memory_mb, tmp_mb, PROCESSES)
         if self._group is not None and self._machine.has(MEMORY):
-            self._group.watch_memory(self._loop, self._limit_bytes, self._look)
+            # In a moment: the function is starting, and this costs it time. The kernel's own limit holds already.
+            self._again = self._loop.call_later(_WATCH_AFTER_S, self._look_again)
         else:
             self._machine.poller.add(pid, self._limit_bytes, self._is_exceeded)
 
