@@ -20,19 +20,6 @@ const path = require('path');
 const { Writable } = require('stream');
 const { format, types } = require('util');
 
-// In a sandbox that was made ahead there is no function yet. This process says that it is ready, and waits for the
-// function's variables; the function's code is in its place when they come.
-if (process.env._LAMBDAD_ASSIGNMENT_FD) awaitAssignment(parseInt(process.env._LAMBDAD_ASSIGNMENT_FD, 10));
-
-function awaitAssignment(fd) {
-  fs.writeSync(fd, 'r');
-  const variables = JSON.parse(fs.readFileSync(fd, 'utf8'));
-  fs.closeSync(fd);
-  for (const name of Object.keys(process.env)) delete process.env[name];
-  Object.assign(process.env, variables);
-  process.chdir(variables.LAMBDA_TASK_ROOT);
-}
-
 const NODE_MAJOR = parseInt(process.versions.node, 10);
 // AWS removed callback handlers, context.done and its kin, and the waiting for an empty event loop with Node.js 24.
 const HAS_CALLBACKS = NODE_MAJOR < 24;
@@ -43,6 +30,34 @@ const EXIT_UNHANDLED_REJECTION = 128;
 const EXIT_UNCAUGHT_EXCEPTION = 129;
 
 const nothing = () => {};
+
+// In a sandbox that was made ahead there is no function yet. This process says that it is ready, and waits for the
+// function's variables; the function's code is in its place when they come.
+if (process.env._LAMBDAD_ASSIGNMENT_FD) awaitAssignment(parseInt(process.env._LAMBDAD_ASSIGNMENT_FD, 10));
+
+/**
+ * Does what a first invocation will do, with nobody waiting: Node.js loads and compiles its own parts when they are first
+ * used. The connection leads nowhere (port 9 is that of the discard service) and is given up at once.
+ */
+function rehearse() {
+  const socket = net.connect({ host: '127.0.0.1', port: 9 });
+  socket.setNoDelay(true);
+  socket.on('error', nothing);
+  socket.destroy();
+  require('./rehearsed.cjs').handler(format('%s', {}));
+  delete require.cache[require.resolve('./rehearsed.cjs')];
+  new Writable({ write: nothing }).end('x');
+}
+
+function awaitAssignment(fd) {
+  rehearse();
+  fs.writeSync(fd, 'r');
+  const variables = JSON.parse(fs.readFileSync(fd, 'utf8'));
+  fs.closeSync(fd);
+  for (const name of Object.keys(process.env)) delete process.env[name];
+  Object.assign(process.env, variables);
+  process.chdir(variables.LAMBDA_TASK_ROOT);
+}
 
 // The state of the process
 let isInitialized = false;
