@@ -130,7 +130,6 @@ def _become_runtime(request: Message, output: int, reading: int, rehearse: Calla
     if not variables:
         os._exit(0)  # the first process has failed, and said why
     assigned: dict[str, str] = json.loads(variables)
-    assigned["_LAMBDA_TELEMETRY_LOG_FD"] = str(OUTPUT_FD)
     return assigned
 
 

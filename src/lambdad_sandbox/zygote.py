@@ -113,20 +113,26 @@ def main(sdk_folders: Sequence[str]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the daemon has a pidfd of each child; the kernel buries them
     import _sitebuiltins  # noqa: F401 - the runtime takes the built-ins of `site` from it
 
-    from _lambdad_bootstrap import logs, runtime  # noqa: F401 - `logs` follows upon `logging`
+    from _lambdad_bootstrap import logs, output, runtime  # noqa: F401 - `logs` follows upon `logging`
 
     sys.path.pop(0)  # the folder that this was imported from
     preload()
     seccomp.program()
     gc.collect()
     gc.freeze()
-    variables = serve(socket.socket(fileno=CONTROL_FD), rehearse)
+    streams = []
+
+    def prepare() -> None:
+        streams.append(output.LogSink.take_over({"_LAMBDA_TELEMETRY_LOG_FD": str(first_process.OUTPUT_FD)}))
+        rehearse()
+
+    variables = serve(socket.socket(fileno=CONTROL_FD), prepare)
     os.environ.clear()
     os.environ.update(variables)
     time.tzset()
     os.chdir(variables["LAMBDA_TASK_ROOT"])
     forget_shadowed(_module_folders(variables))
-    runtime.main(sdk_folders)
+    runtime.main(sdk_folders, streams[0])
 
 
 def _module_folders(variables: dict[str, str]) -> list[str]:

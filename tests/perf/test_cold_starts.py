@@ -17,13 +17,13 @@ from perf.conftest import NODE, PYTHON
 
 Report = Callable[[str], None]
 
-PYTHON_BOUND = 1.5
-NODE_BOUND = 1.5
+PYTHON_BOUND = 1.0
+NODE_BOUND = 1.0
 CREATE_BOUND = 4.0
 """In multiples of `python3 -c pass`; the bar is in milliseconds, which travel badly."""
 IDEAL_S = 1.0
-SMALL_BURST_BOUND = 4.0
-LARGE_BURST_BOUND = 20.0
+SMALL_BURST_BOUND = 3.0
+LARGE_BURST_BOUND = 12.0
 """In multiples of the second that the handler sleeps."""
 
 PYTHON_COUNT = 30

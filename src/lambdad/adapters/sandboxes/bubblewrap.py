@@ -33,7 +33,7 @@ _ASSIGNMENT_FD: Final = 4
 _STATUS_FD: Final = 5
 _SECCOMP_FD: Final = 6
 _READ_BYTES: Final = 4096
-_AHEAD: Final = 4
+_AHEAD: Final = 6
 _MOST_AHEAD: Final = 10
 _AT_ONCE: Final = 2
 

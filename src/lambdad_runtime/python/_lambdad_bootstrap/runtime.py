@@ -123,12 +123,13 @@ class Runtime:
         self._sink.log_lines([message], frame_type(ERROR_LEVEL, True))
 
 
-def main(sdk_folders: Sequence[str]) -> None:
-    """Run the function that the environment variables describe."""
+def main(sdk_folders: Sequence[str], sink: LogSink | None = None) -> None:
+    """Run the function that the environment variables describe. `sink`: its standard streams, if they are set up."""
     environ = os.environ
     log_format = environ.get("AWS_LAMBDA_LOG_FORMAT", "Text")
     log_level = environ.get("AWS_LAMBDA_LOG_LEVEL", "")
-    sink = LogSink.take_over(environ)
+    if sink is None:
+        sink = LogSink.take_over(environ)
     try:
         # Before the function's code runs, which may give every new socket a timeout.
         client = RuntimeClient(environ["AWS_LAMBDA_RUNTIME_API"])
