@@ -10,6 +10,7 @@ import contextlib
 import gc
 import importlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -19,12 +20,13 @@ from . import first_process, kernel, namespaces, seccomp, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import ModuleType
 
 CONTROL_FD = 3
 # What functions import most, and what the AWS SDK needs from the standard library: each costs a function nothing then.
 _PRELOADED = """
+    json logging _lambdad_bootstrap.logs datetime re
     __future__ _strptime abc argparse ast base64 binascii bisect calendar codecs collections.abc configparser
     contextlib contextvars copy csv dataclasses datetime decimal email.message email.parser email.utils enum
     fnmatch functools getpass glob gzip hashlib heapq hmac html http.client http.cookiejar http.cookies inspect
@@ -35,13 +37,13 @@ _PRELOADED = """
 """
 
 
-def preload() -> None:
-    """Import what functions are likely to import; what this interpreter does not have is left out."""
+def preload() -> Iterator[None]:
+    """Import what functions are likely to import, a module at each step; what this interpreter has not is left out."""
     for name in _PRELOADED.split():
-        try:
+        with contextlib.suppress(ImportError):
             importlib.import_module(name)
-        except ImportError:
-            continue
+        yield
+    gc.collect()
 
 
 def rehearse() -> None:
@@ -70,10 +72,20 @@ def rehearse() -> None:
     socket.socket().close()
 
 
-def serve(control: socket.socket, rehearse: Callable[[], None] = lambda: None) -> dict[str, str]:
-    """Fork sandboxes until the daemon goes; return in the process that is to be a function's runtime."""
+def serve(
+    control: socket.socket, rehearse: Callable[[], None] = lambda: None, work: Iterable[None] = ()
+) -> dict[str, str]:
+    """Fork sandboxes until the daemon goes; return in the process that is to be a function's runtime.
+
+    `work` is done step by step while nothing is asked for: the first function need not wait for it.
+    """
     wire.send(control, {"ready": True})
+    steps = iter(work)
     while True:
+        for _ in steps:
+            if select.select([control], [], [], 0)[0]:
+                break
+        gc.freeze()  # or a collection in a child would write to all that is shared
         request, descriptors = wire.receive(control)
         if request is None:
             os._exit(0)
@@ -113,20 +125,17 @@ def main(sdk_folders: Sequence[str]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the daemon has a pidfd of each child; the kernel buries them
     import _sitebuiltins  # noqa: F401 - the runtime takes the built-ins of `site` from it
 
-    from _lambdad_bootstrap import logs, output, runtime  # noqa: F401 - `logs` follows upon `logging`
+    from _lambdad_bootstrap import output, runtime
 
     sys.path.pop(0)  # the folder that this was imported from
-    preload()
     seccomp.program()
-    gc.collect()
-    gc.freeze()
     streams = []
 
     def prepare() -> None:
         streams.append(output.LogSink.take_over({"_LAMBDA_TELEMETRY_LOG_FD": str(first_process.OUTPUT_FD)}))
         rehearse()
 
-    variables = serve(socket.socket(fileno=CONTROL_FD), prepare)
+    variables = serve(socket.socket(fileno=CONTROL_FD), prepare, preload())
     os.environ.clear()
     os.environ.update(variables)
     time.tzset()

@@ -28,7 +28,7 @@ sys.path.insert(0, {str(BOOTSTRAP)!r})
 from _lambdad_bootstrap import runtime
 from lambdad_sandbox import zygote
 del sys.path[:2]
-zygote.preload()
+list(zygote.preload())
 """
 
 
@@ -146,3 +146,24 @@ print(json.dumps([folders, "%d.%d" % sys.version_info[:2]]))
 def test_nothing_that_is_preloaded_starts_a_thread(python: str) -> None:
     """A process of several threads cannot be forked as zygotes are."""
     assert run(python, 'print(len(os.listdir("/proc/self/task")))') == 1
+
+
+def test_a_request_interrupts_the_preloading(python: str) -> None:
+    """The daemon goes during the second step: it is noticed before the third."""
+    said = run(
+        python,
+        """
+import socket
+ours, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+def work():
+    for step in range(5):
+        if step == 1:
+            ours.close()
+        print(step, flush=True)
+        yield
+
+zygote.serve(control, work=work())
+""",
+    )
+    assert said == 1
