@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lambdad.adapters.connection_owner import socket_inode
+from lambdad.adapters.exit_statuses import exit_status
 from lambdad.adapters.memory_watch import MemoryPoller
 from lambdad.adapters.process_tree import (
     carries,
@@ -92,7 +93,7 @@ class ProcessSandbox:
             os.close(self._pidfd)
         self._stop_measuring()
         _, status, usage = os.wait4(self._process.pid, 0)
-        code = self._process.returncode = os.waitstatus_to_exitcode(status)
+        self._process.returncode = os.waitstatus_to_exitcode(status)
         # The kernel counts in the peak of what was before `exec`: lambdad itself. More is the function's own.
         if usage.ru_maxrss * _MAXRSS_BYTES > self._inherited_memory:
             self._max_memory = max(self._max_memory, usage.ru_maxrss * _MAXRSS_BYTES)
@@ -101,8 +102,7 @@ class ProcessSandbox:
             self._status_fd = None
         self._has_exited.set_result(None)
         if not self._status.done():
-            name = _signal_name(-code) if code < 0 else None
-            self._status.set_result(ExitStatus(signal=name) if name else ExitStatus(code=code))
+            self._status.set_result(exit_status(status))
 
     async def wait(self) -> ExitStatus:
         return await asyncio.shield(self._status)
@@ -339,9 +339,3 @@ def _open_status(pid: int) -> int | None:
 
 def _own_peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES
-
-
-def _signal_name(number: int) -> str:
-    """As Go's runtime names signals, which is how AWS's messages have them: "killed", "segmentation fault"."""
-    text = signal.strsignal(number) or f"signal {number}"
-    return text.lower()

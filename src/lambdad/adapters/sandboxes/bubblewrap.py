@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Final
 
+from lambdad.adapters.exit_statuses import shell_status
 from lambdad.adapters.runtime_commands import arguments
 from lambdad.adapters.sandboxes.channel import Channel
-from lambdad.adapters.sandboxes.identity import UserIds, shell_status
-from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, failure, failure_of
+from lambdad.adapters.sandboxes.identity import UserIds
+from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, failure, failure_of, listener_of
 from lambdad.adapters.sandboxes.launcher import Answer, Launcher
 from lambdad.adapters.sandboxes.limits import Machine
 from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, RootPlan, root_plan
@@ -115,7 +116,7 @@ class BubblewrapSandbox(IsolatedSandbox):
         finally:
             answer.channel.close()
             self._assignment.close()
-        self.listeners = [_listener(fd) for fd in listeners]
+        self.listeners = [listener_of(fd) for fd in listeners]
 
     def _read_status(self) -> None:
         """bubblewrap says its child's process id first, then the status with which the program ended."""
@@ -260,9 +261,3 @@ def _seccomp_file() -> int:
     os.write(fd, seccomp.program())
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
-
-
-def _listener(fd: int) -> socket.socket:
-    listener = socket.socket(fileno=fd)
-    listener.setblocking(False)
-    return listener

@@ -32,6 +32,13 @@ def failure_of(message: Message) -> SandboxFailed:
     return SandboxFailed(message["failed"], is_shortage=message.get("errno") in SHORTAGES)
 
 
+def listener_of(fd: int) -> socket.socket:
+    """A listening socket that came from another process."""
+    listener = socket.socket(fileno=fd)
+    listener.setblocking(False)
+    return listener
+
+
 class IsolatedSandbox(ABC):
     """A `lambdad.ports.sandbox.Sandbox`; `is_alive` until its processes are gone."""
 

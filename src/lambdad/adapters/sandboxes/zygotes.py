@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
+from lambdad.adapters.exit_statuses import exit_status
 from lambdad.adapters.sandboxes.channel import Channel, Message
-from lambdad.adapters.sandboxes.identity import UserIds, exit_status
-from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, failure, failure_of
+from lambdad.adapters.sandboxes.identity import UserIds
+from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, failure, failure_of, listener_of
 from lambdad.adapters.sandboxes.launcher import START_TIMEOUT_S, Launcher, start_zygote
 from lambdad.adapters.sandboxes.limits import Machine
 from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, SANDBOX_PACKAGE, root_plan
@@ -65,7 +65,7 @@ class ZygoteSandbox(IsolatedSandbox):
             self._loop.add_reader(descriptors[0], self._died)
             self._born(message["pid"], descriptors[0])
         elif "ready" in message:
-            self.listeners = [_listener(fd) for fd in descriptors]
+            self.listeners = [listener_of(fd) for fd in descriptors]
             self._is_ready = True
         elif "assigned" in message:
             self._settle(None)
@@ -166,9 +166,3 @@ class Zygote:
         finally:
             self._control.close()
             self._launcher.forget_root(self._root)
-
-
-def _listener(fd: int) -> socket.socket:
-    listener = socket.socket(fileno=fd)
-    listener.setblocking(False)
-    return listener

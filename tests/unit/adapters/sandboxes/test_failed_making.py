@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -15,7 +16,6 @@ import pytest
 
 from lambdad.adapters.sandboxes import bubblewrap as bubblewrap_module
 from lambdad.adapters.sandboxes import isolated as isolated_module
-from lambdad.adapters.sandboxes import zygotes as zygotes_module
 from lambdad.adapters.sandboxes.bubblewrap import BubblewrapSandbox
 from lambdad.adapters.sandboxes.channel import Channel
 from lambdad.adapters.sandboxes.isolated import IsolatedSandbox
@@ -166,7 +166,7 @@ def test_a_process_whose_descriptor_is_lost_on_its_way_is_given_up() -> None:
         sandbox = scene.make_zygotes()
         first, output = scene.request()
         os.close(output)
-        with zygotes_module.socket.socket(fileno=first) as channel:
+        with socket.socket(fileno=first) as channel:
             wire.send(channel, {"ready": True})
             wire.send(channel, {"pid": 4321})
             with pytest.raises(SandboxFailed):
@@ -212,7 +212,7 @@ async def _living(scene: Scene) -> tuple[IsolatedSandbox, int]:
     first, output = scene.request()
     os.close(output)
     pid, pidfd = _child()
-    with zygotes_module.socket.socket(fileno=first) as channel:
+    with socket.socket(fileno=first) as channel:
         wire.send(channel, {"pid": pid}, [pidfd])
         os.close(pidfd)
         wire.send(channel, {"ready": True})

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from lambdad.adapters.sandboxes.identity import UserIds, exit_status, shell_status, signal_name
+from lambdad.adapters.exit_statuses import exit_status, shell_status, signal_name
+from lambdad.adapters.sandboxes.identity import UserIds
 from lambdad.domain.invocations import ExitStatus
 
 # https://systemd.io/UIDS-GIDS/: what is beyond the ranges of containers, below the half that programs take for negative
