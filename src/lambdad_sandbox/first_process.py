@@ -115,6 +115,7 @@ def _become_runtime(request: Message, output: int, reading: int, rehearse: Calla
         os.setsid()
         arrange_descriptors(output, reading)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         confinement.become(request["user_id"])
         confinement.enter_user_namespace()
         confinement.limit_resources()

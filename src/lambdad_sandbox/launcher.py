@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # into, that is there on every Linux, and that nothing which the roots are made of is below.
 _ROOTS = "/sys"
 _STANDARD_STREAMS = 3
+# Sent to every process of a terminal or a service when the daemon is to stop, which then has all of us stop in time.
+_DAEMONS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Launcher:
@@ -37,6 +39,7 @@ class Launcher:
         self._roots: dict[str, str] = {}
         self._mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY)
         self._network = os.open("/proc/self/ns/net", os.O_RDONLY)
+        self._freezer = -1
         self._handlers: dict[str, Handler] = {
             "root": self.add_root,
             "forget": self.forget_root,
@@ -44,6 +47,7 @@ class Launcher:
             "bubblewrap": self.start_bubblewrap,
             "assign": self.assign,
             "furnish": self.furnish,
+            "freezer": self.keep_freezer,
         }
 
     def handle(self, message: Message, descriptors: list[int]) -> None:
@@ -55,6 +59,22 @@ class Launcher:
                 _report(message["do"], descriptors[-1], error)
         finally:
             wire.close_all(descriptors)
+
+    def keep_freezer(self, message: Message, descriptors: list[int]) -> None:
+        """The directory of the daemon's control groups that freeze."""
+        self._freezer = os.dup(descriptors[0])
+
+    def end(self) -> None:
+        """The daemon is gone, and all that was started here goes with this process. What is frozen could not."""
+        if self._freezer < 0:
+            return
+        for group in os.listdir(self._freezer):
+            try:
+                state = os.open(f"{group}/freezer.state", os.O_WRONLY, dir_fd=self._freezer)
+            except OSError:
+                continue  # it is a file, or a group that has ended
+            with open(state, "wb", buffering=0) as file:
+                file.write(b"THAWED")
 
     def add_root(self, message: Message, descriptors: list[int]) -> None:
         """Make the root `name` of `plan`, and say that it is there."""
@@ -189,8 +209,8 @@ def _replace(descriptors: list[int], prepare: Callable[[], None], message: Messa
     """In a child: become a program with exactly these descriptors after the standard ones. A failure is reported."""
     try:
         prepare()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        for number in (signal.SIGCHLD, signal.SIGPIPE, *_DAEMONS_SIGNALS):
+            signal.signal(number, signal.SIG_DFL)
         highest = _STANDARD_STREAMS + len(descriptors)
         copies = [_duplicate_above(fd, highest) for fd in descriptors]
         for target, source in enumerate(copies, _STANDARD_STREAMS):
@@ -223,12 +243,11 @@ def main(control_fd: int) -> None:
     """Serve the daemon, at the other end of a socket, until it goes."""
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
-    kernel.die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to answer
+    for number in _DAEMONS_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     try:
         if os.geteuid() != 0:
             _become_privileged()
-            kernel.die_with_parent()
         kernel.unshare(kernel.CLONE_NEWNS)
         kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_SLAVE)
         kernel.mount("lambdad", _ROOTS, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,mode=755")
@@ -241,5 +260,6 @@ def main(control_fd: int) -> None:
     while True:
         message, descriptors = wire.receive(control)
         if message is None:
+            launcher.end()
             return
         launcher.handle(message, descriptors)

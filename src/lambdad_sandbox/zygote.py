@@ -123,6 +123,7 @@ def main(sdk_folders: Sequence[str]) -> None:
     """Run a zygote, and in time the runtime of each function that is forked from it."""
     kernel.die_with_parent()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the daemon has a pidfd of each child; the kernel buries them
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one to all processes of a service is for the daemon to answer
     import _sitebuiltins  # noqa: F401 - the runtime takes the built-ins of `site` from it
 
     from _lambdad_bootstrap import output, runtime

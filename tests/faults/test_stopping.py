@@ -181,6 +181,20 @@ def test_no_process_of_a_function_outlives_a_daemon_that_is_killed(start, backgr
 
 @needs_proc
 @needs_setpriv
+def test_what_is_frozen_ends_with_a_daemon_that_is_killed(start):
+    """A process that a control group has frozen does not die before it is thawed."""
+    daemon = start()
+    client = daemon.client("lambda")
+    create_python(client, "idle", "def handler(event, context):\n    return 1\n")
+    client.invoke(FunctionName="idle")
+    assert eventually(lambda: get(daemon, "/_lambdad/info").json["host"]["frozen"] == 1)
+    there = processes.of_daemon(daemon)
+    daemon.kill()
+    assert eventually(lambda: not processes.alive(there), 5)
+
+
+@needs_proc
+@needs_setpriv
 def test_what_functions_have_forked_ends_at_the_latest_when_a_killed_daemon_starts_again(start):
     daemon = start()
     client = daemon.client("lambda")

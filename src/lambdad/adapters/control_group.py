@@ -192,6 +192,11 @@ class ControlGroups(ABC):
             self._groups.add(group)
             return group
 
+    @property
+    def freezer(self) -> str | None:
+        """The parent of groups in which a process that is frozen does not die; None where it does."""
+        return None
+
     @abstractmethod
     def _group(self, directories: tuple[str, ...]) -> ControlGroup: ...
 

@@ -180,6 +180,10 @@ class GroupsV1(ControlGroups):
         self._parent_of = dict(parents)
         self._threads: ThreadPoolExecutor | None = None
 
+    @property
+    def freezer(self) -> str | None:
+        return self._parent_of.get(FREEZE)
+
     def threads(self) -> ThreadPoolExecutor:
         """They wait in the kernel for all groups."""
         if self._threads is None:

@@ -95,6 +95,7 @@ class _Probe:
         self.machine = await asyncio.to_thread(Machine.found)
         try:
             await launching
+            self.launcher.thaw_at_end(self.machine.groups.freezer if self.machine.groups is not None else None)
         except SandboxFailed as failure:
             self.reasons = dict.fromkeys(("zygote", "bwrap"), str(failure))
             return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,7 @@ class Launcher:
         self._control: Answer | None = None
         self._starting = asyncio.Lock()
         self._roots = 0
+        self._freezer: str | None = None
         self.number = 0
         """Which process it is: roots are gone with the one that made them."""
 
@@ -83,11 +85,22 @@ class Launcher:
                 raise
             self._control = control
             self.number += 1
+            self._tell_freezer()
+
+    def thaw_at_end(self, freezer: str | None) -> None:
+        """Have the groups below a directory thawed when the daemon is gone: who is frozen in them cannot die."""
+        self._freezer = freezer
+        self._tell_freezer()
+
+    def _tell_freezer(self) -> None:
+        if self._freezer is not None and self.is_alive:
+            fd = os.open(self._freezer, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.send({"do": "freezer"}, [fd])
+            os.close(fd)
 
     def _spawn(self, control: Answer) -> None:
         fd = control.channel.remote.fileno()
         command = [sys.executable, "-I", "-S", str(SANDBOX_PACKAGE / "start.py"), "launcher", str(fd)]
-        # From this thread, which lives as long as the daemon: the kernel ends the launcher with its parent thread.
         self._process = subprocess.Popen(
             command, env={}, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(fd,)
         )
