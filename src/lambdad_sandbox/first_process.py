@@ -40,7 +40,9 @@ def enter(
         os.setsid()
         kernel.die_with_parent()
         kernel.set_process_name("init")
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # Without a handler no signal from inside reaches this process: Python has set one for SIGINT.
+        for number in (signal.SIGCHLD, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
         namespaces.enter_control_groups(entries)
         wire.close_all(entries)
         kernel.set_hostname(namespaces.HOSTNAME)
@@ -116,6 +118,7 @@ def _become_runtime(request: Message, output: int, reading: int, rehearse: Calla
         arrange_descriptors(output, reading)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         confinement.become(request["user_id"])
         confinement.enter_user_namespace()
         confinement.limit_resources()
