@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +34,7 @@ from lambdad.adapters.process_tree import (
     descendants,
     holds_socket,
     is_dead_stranger,
+    is_nameless,
     peak_bytes,
     session,
     stop_tree,
@@ -44,6 +46,9 @@ from lambdad.ports.sandbox import SHORTAGES, Address, Addresses, Places, Program
 OPEN_FILES: Final = 1024
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _LAUNCHERS: Final = 4
+# A process has no variables for a moment while it executes a program; one that never has any is not waited for longer.
+_LOOKS_AT_THE_NAMELESS: Final = 20
+_LOOK_S: Final = 0.0005
 _MIB: Final = 1024 * 1024
 _MAXRSS_BYTES: Final = 1 if sys.platform == "darwin" else 1024
 
@@ -264,11 +269,15 @@ class ProcessDriver:
     def reap_orphans(self, root: int, marker: bytes) -> None:
         """Kill the processes that an environment has left behind, and bury whoever else has died."""
         found = True
+        looks = _LOOKS_AT_THE_NAMELESS
         while found:
             found = False
             for pid in children(os.getpid()):
                 if pid in self._roots:
                     continue
+                while looks and is_nameless(pid):  # in the middle of an `exec`, it seems
+                    looks -= 1
+                    time.sleep(_LOOK_S)
                 if session(pid) == root or carries(pid, marker):
                     found = True
                     with contextlib.suppress(ProcessLookupError):

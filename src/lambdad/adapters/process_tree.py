@@ -61,6 +61,15 @@ def is_dead_stranger(pid: int) -> bool:
     return state == b"Z" and its_session != os.getsid(0)
 
 
+def is_nameless(pid: int) -> bool:
+    """Whether a process that lives shows no variables: it has none, or is just executing a program."""
+    try:
+        shows_none = not Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+    return shows_none and state_and_session(pid)[0] not in (b"Z", b"X", b"")
+
+
 def carries(pid: int, marker: bytes) -> bool:
     """Whether a process was started with this `NAME=value` in its environment."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 
 import pytest
@@ -16,6 +17,7 @@ from lambdad.adapters.process_tree import (
     continue_tree,
     descendants,
     holds_socket,
+    is_nameless,
     memory_bytes,
     pss_bytes,
     session,
@@ -81,6 +83,17 @@ def test_the_marker_is_found_in_the_environment() -> None:
     name, value = next(iter(os.environ.items()))
     assert carries(os.getpid(), f"{name}={value}".encode())
     assert not carries(os.getpid(), f"{name}={value}+".encode())
+
+
+def test_a_process_without_variables_is_nameless_while_it_lives() -> None:
+    for environ, nameless in (({}, True), ({"A": "a"}, False)):
+        with subprocess.Popen(["/bin/sh", "-c", "echo; read line"], env=environ, stdin=-1, stdout=-1) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            assert is_nameless(process.pid) is nameless
+            process.kill()
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            assert not is_nameless(process.pid)
 
 
 def test_a_process_that_is_not_there_is_nothing() -> None:
