@@ -16,6 +16,8 @@ PAUSE_S = 0.004
 UNDISTURBED_INVOKES = 60
 ANSWERS_AT_LEAST = 10
 SLOWDOWN_AT_MOST = 5.0
+# Other tests use the two processors, too: so much is normal whatever it was a moment before.
+NORMAL_S = 0.025
 """How many times its undisturbed median the neighbour's median may become, while others do their worst."""
 PATIENCE_S = 30.0
 
@@ -69,7 +71,7 @@ class Neighbour:
 
     @contextmanager
     def at_normal_latency(self) -> Iterator[None]:
-        """What happens inside leaves the neighbour's median within a ratio of what it was just before."""
+        """What happens inside leaves the neighbour's median normal, or within a ratio of what it was just before."""
         before = statistics.median(self.await_answers(UNDISTURBED_INVOKES))
         first = len(self.times)
         yield
@@ -77,7 +79,7 @@ class Neighbour:
             self.await_answers(ANSWERS_AT_LEAST - (len(self.times) - first))
         during = statistics.median(self.times[first:])
         assert self.errors == []
-        assert during <= SLOWDOWN_AT_MOST * before, f"{during * 1000:.1f} ms, and {before * 1000:.1f} ms before"
+        assert during <= max(NORMAL_S, SLOWDOWN_AT_MOST * before), f"{during * 1000:.1f} ms, and {before * 1000:.1f} ms before"
 
 
 def eventually_true(condition: Callable[[], object], neighbour: Neighbour, invokes: int = 500) -> bool:
