@@ -79,7 +79,9 @@ class Neighbour:
             self.await_answers(ANSWERS_AT_LEAST - (len(self.times) - first))
         during = statistics.median(self.times[first:])
         assert self.errors == []
-        assert during <= max(NORMAL_S, SLOWDOWN_AT_MOST * before), f"{during * 1000:.1f} ms, and {before * 1000:.1f} ms before"
+        assert during <= max(NORMAL_S, SLOWDOWN_AT_MOST * before), (
+            f"{during * 1000:.1f} ms, and {before * 1000:.1f} ms before"
+        )
 
 
 def eventually_true(condition: Callable[[], object], neighbour: Neighbour, invokes: int = 500) -> bool:
