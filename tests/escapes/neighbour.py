@@ -17,7 +17,7 @@ UNDISTURBED_INVOKES = 60
 ANSWERS_AT_LEAST = 10
 SLOWDOWN_AT_MOST = 5.0
 # Other tests use the two processors, too: so much is normal whatever it was a moment before.
-NORMAL_S = 0.025
+NORMAL_S = 0.010
 """How many times its undisturbed median the neighbour's median may become, while others do their worst."""
 PATIENCE_S = 30.0
 

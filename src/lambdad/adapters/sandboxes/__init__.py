@@ -96,7 +96,7 @@ class _Probe:
         try:
             await launching
             self.launcher.thaw_at_end(self.machine.groups.freezer if self.machine.groups is not None else None)
-        except SandboxFailed as failure:
+        except (SandboxFailed, OSError) as failure:
             self.reasons = dict.fromkeys(("zygote", "bwrap"), str(failure))
             return self
         await asyncio.gather(self._try_zygote(name), self._try_bwrap())

@@ -42,7 +42,6 @@ _AT_ONCE: Final = 2
 # in which every value is quoted. 127 and 126 are what shells say of a program that is not there, or is none.
 _WAIT: Final = f'printf r >&{_ASSIGNMENT_FD}; eval "$(cat <&{_ASSIGNMENT_FD})"'
 
-
 # Process 1 is a shell, confined like its child, and not bubblewrap's own process, which has no seccomp filter and whose
 # memory the function could write to. It buries orphans, and says nothing of its child's end: that is not for the log.
 # Shells differ in which letter the number of processes has.

@@ -78,7 +78,7 @@ class IsolatingDriver:
         if self._plain is not None and not self._is_for_zygotes(program):
             return self._plain.places(program, code)
         runtime_dir = RUNTIME_DIR if program.executable is not None else TASK_ROOT
-        return Places(TASK_ROOT, runtime_dir, places_path(program), library_path())
+        return Places(TASK_ROOT, runtime_dir, places_path(), library_path())
 
     def prepare(self, program: Program) -> None:
         if self._plain is None or self._is_for_zygotes(program):
@@ -102,28 +102,30 @@ class IsolatingDriver:
             return await self._plain.launch(spec)
         source = await self._source(spec.program, spec.environment)
         sandbox = await source.pool.take()
-        if not await self._is_assigned(sandbox, spec):
-            sandbox = await source.pool.take()  # the first had died unnoticed while it waited
-            if not await self._is_assigned(sandbox, spec):
-                raise SandboxFailed("the sandbox has ended")
+        if await self._assign(sandbox, spec) is not None:
+            sandbox = await source.pool.take()  # the first may have died unnoticed while it waited
+            failed = await self._assign(sandbox, spec)
+            if failed is not None:
+                raise failed
         return sandbox
 
-    async def _is_assigned(self, sandbox: IsolatedSandbox, spec: SandboxSpec) -> bool:
-        """Give a sandbox its function; False when the sandbox is no more. Raises SandboxFailed."""
+    async def _assign(self, sandbox: IsolatedSandbox, spec: SandboxSpec) -> SandboxFailed | None:
+        """Give a sandbox its function; why not, when the sandbox is no more. Raises SandboxFailed for all else."""
         try:
             await sandbox.assign(spec)
-        except SandboxFailed:
+        except SandboxFailed as failed:
             was_alive = sandbox.is_alive
             await sandbox.discard()
             if was_alive:
                 raise
-            return False
-        except BaseException as error:
+            return failed
+        except OSError as error:
             await sandbox.discard()
-            if isinstance(error, OSError):
-                raise failure(error) from error
+            raise failure(error) from error
+        except BaseException:  # also when the launch is cancelled: nobody else would end the sandbox
+            await sandbox.discard()
             raise
-        return True
+        return None
 
     def describe(self) -> Mapping[str, Any]:
         others = "process" if self._plain is not None else "bwrap" if self._bwrap is not None else "none"
@@ -192,7 +194,7 @@ class IsolatingDriver:
             try:
                 await zygote.start(program, variables)
                 return zygote
-            except BaseException as error:
+            except BaseException as error:  # also when it is cancelled: nobody else would end the interpreter
                 await zygote.close()
                 if not isinstance(error, SandboxFailed) or not self._launcher.is_alive:
                     raise

@@ -68,7 +68,7 @@ class IsolatedSandbox(ABC):
         """Wait until it is there, waiting for a function. Raises SandboxFailed; it has cleaned up then."""
         try:
             await asyncio.shield(self._made)
-        except BaseException:
+        except BaseException:  # also when the caller is cancelled: nobody else would end the sandbox
             await self.discard()
             raise
 

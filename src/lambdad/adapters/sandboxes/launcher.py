@@ -76,7 +76,7 @@ class Launcher:
                 control = Answer()
                 self._spawn(control)
                 await control.take()
-            except BaseException as error:
+            except BaseException as error:  # also when it is cancelled: a process half started is buried
                 if control is not None:
                     control.channel.close()
                 await self._bury()

@@ -53,7 +53,7 @@ _ETC: Final = (
 )
 """What programs of /usr look up in /etc, and holds no secrets; directories of keys are closed to other users anyway."""
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom")
-_DEVICE_LINKS: Final = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1"}
+_STREAMS: Final = ("stdin", "stdout", "stderr")
 _CHANGING: Final = ("/etc/resolv.conf", "/etc/hosts", "/etc/localtime")
 _USER_NAME: Final = "sbx_user1051"
 
@@ -101,7 +101,7 @@ def host_state() -> tuple[tuple[int, int], ...]:
     return tuple(_version_of(path) for path in _CHANGING)
 
 
-def places_path(program: Program) -> str:
+def places_path() -> str:
     """The PATH that Lambda's runtimes have."""
     return f"{LANGUAGE_DIR}/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"
 
@@ -123,8 +123,9 @@ def _add_system(contents: _Contents) -> None:
         path = Path("/etc", name)
         if path.exists():
             contents.binds[str(path)] = str(path.resolve())
-    for name, target in {**_DEVICE_LINKS, "stderr": "/proc/self/fd/2"}.items():
-        contents.links[f"/dev/{name}"] = target
+    contents.links["/dev/fd"] = "/proc/self/fd"
+    for number, name in enumerate(_STREAMS):
+        contents.links[f"/dev/{name}"] = f"/proc/self/fd/{number}"
     contents.links["/etc/mtab"] = "/proc/self/mounts"
     contents.files["/etc/passwd"] = (
         "root:x:0:0:root:/root:/sbin/nologin\n"
