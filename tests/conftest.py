@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from daemons import Daemon
+from neighbours import MotoServer
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +18,13 @@ def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """One daemon for all tests of a worker that only add to it; they use names of their own."""
     with Daemon(tmp_path_factory.mktemp("daemon") / "data") as daemon:
         yield daemon
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[MotoServer]:
+    """The other AWS services, for all tests of a worker; they use names of their own."""
+    with MotoServer() as server:
+        yield server
 
 
 @pytest.fixture

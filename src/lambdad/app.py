@@ -22,17 +22,21 @@ from lambdad.adapters.clock import SystemClock
 from lambdad.adapters.data_dir import DataDir
 from lambdad.adapters.file_blobs import FileBlobs
 from lambdad.adapters.memory_gauge import SystemMemoryGauge
+from lambdad.adapters.neighbours import AwsNeighbours
 from lambdad.adapters.process_sandbox import end_leftovers
 from lambdad.adapters.runtime_commands import LocalRuntimeCommands
 from lambdad.adapters.runtime_discovery import RuntimeDiscovery
 from lambdad.adapters.sandboxes import open_driver
+from lambdad.adapters.sqlite_events import SqliteEventStore
 from lambdad.adapters.sqlite_logs import SqliteLogStore
+from lambdad.adapters.sqlite_metrics import SqliteMetricStore
 from lambdad.adapters.sqlite_store import SqliteStore
 from lambdad.adapters.unpacked_code import UnpackedCode
 from lambdad.adapters.zip_packages import inspect
 from lambdad.domain.arns import FunctionKey
 from lambdad.domain.logs import ServiceUnavailableException
-from lambdad.domain.settings import Settings
+from lambdad.domain.settings import Settings, neighbour_endpoints
+from lambdad.ingress.event_pages import event_pages
 from lambdad.ingress.gateway import Gateway
 from lambdad.ingress.http import HttpServer
 from lambdad.ingress.internal import InternalPages
@@ -40,15 +44,24 @@ from lambdad.ingress.invocations import Invocations
 from lambdad.ingress.lambda_api import LambdaServices
 from lambdad.ingress.lambda_api import operations as lambda_operations
 from lambdad.ingress.logs_api import operations as logs_operations
+from lambdad.ingress.metric_pages import metric_pages
 from lambdad.ingress.runtime_api import RuntimeListener
 from lambdad.ports.sandbox import SandboxDriver
+from lambdad.ports.store import StoreUnavailable
 from lambdad.services.aliases import AliasesService
+from lambdad.services.asynchronous import AsynchronousInvocations
+from lambdad.services.attempts import Attempts
 from lambdad.services.code import CodeService
 from lambdad.services.concurrency import ConcurrencyService
+from lambdad.services.deliveries import Deliveries
+from lambdad.services.destination_check import DestinationCheck
+from lambdad.services.event_invoke_configs import EventInvokeConfigsService
+from lambdad.services.event_queue import EventQueue, QueueLimits
 from lambdad.services.function_log import FunctionLogs
 from lambdad.services.functions import FunctionsService
 from lambdad.services.invoke import InvokeService, Targets
 from lambdad.services.logs import LogsService
+from lambdad.services.metrics import Metrics
 from lambdad.services.pool import HostParts, LocalHost
 from lambdad.services.tags import TagsService
 
@@ -69,64 +82,100 @@ class Daemon:
         self.endpoint_url = ""
         self.port = settings.port
 
-        clock = SystemClock()
-        directory = data_dir.path
-        self.runtimes = RuntimeDiscovery.of(settings, directory)
+        self._clock = SystemClock()
+        self.runtimes = RuntimeDiscovery.of(settings, data_dir.path)
+        self._open_stores(data_dir.path)
+        self._code_directories = UnpackedCode(data_dir.path / "unpacked", self._blobs)
+        self.host = self._local_host(driver)
+        self._neighbours = AwsNeighbours(neighbour_endpoints(settings.neighbour))
+        self._metrics = Metrics(self._metric_store, self._clock)
+        self._targets = Targets(self._store)
+        self._concurrency = ConcurrencyService(self._store, self._function_changed)
+        self._invoke = InvokeService(self._targets, self._concurrency, self.host, self._clock, self._metrics)
+        self._queue = self._event_queue()
+        self._server = HttpServer(self._gateway())
+
+    def _open_stores(self, directory: Path) -> None:
         self._store = SqliteStore(directory / "lambdad.db")
+        self._event_store = SqliteEventStore(directory / "events.db")
+        self._metric_store = SqliteMetricStore(directory / "metrics.db")
         self._log_store = SqliteLogStore(directory)
-        self._logs = LogsService(self._log_store, clock)
+        self._logs = LogsService(self._log_store, self._clock)
         self._function_logs = FunctionLogs(self._logs)
-        blobs = FileBlobs(directory / "blobs")
+        self._blobs = FileBlobs(directory / "blobs")
         end_leftovers(directory / "unpacked")
-        unpacked = UnpackedCode(directory / "unpacked", blobs)
-        self.host = LocalHost(
+
+    def _local_host(self, driver: SandboxDriver) -> LocalHost:
+        return LocalHost(
             HostParts(
-                clock=clock,
+                clock=self._clock,
                 driver=driver,
-                code=unpacked,
+                code=self._code_directories,
                 commands=LocalRuntimeCommands(self.runtimes),
                 listener=RuntimeListener,
                 log_sink=self._function_logs.open,
                 endpoint_url=lambda: self.endpoint_url,
                 serve_endpoint=lambda listener: self._server.accept_on(listener),
                 memory=SystemMemoryGauge(),
-                memory_reserve_mb=settings.memory_reserve_mb,
-                idle_s=settings.idle_timeout,
-                processors=os.cpu_count() or 1,
+                memory_reserve_mb=self.settings.memory_reserve_mb,
+                idle_s=self.settings.idle_timeout,
+                processors=_processors(),
             )
         )
-        self._targets = Targets(self._store)
-        self._concurrency = ConcurrencyService(self._store, self._function_changed)
-        self._code = CodeService(self._store, blobs, unpacked, inspect, self.host.unused)
-        self._functions = FunctionsService(
+
+    def _event_queue(self) -> EventQueue:
+        payload_bytes, delay_scale = self.settings.async_payload_kb * 1024, self.settings.retry_delay_scale
+        deliveries = Deliveries(self._neighbours, payload_bytes)
+        attempts = Attempts(self._invoke, deliveries, self._metrics, self._clock, delay_scale, payload_bytes)
+        limits = QueueLimits(2 * _processors(), self.settings.event_history, delay_scale)
+        return EventQueue(self._event_store, attempts, self._clock, limits)
+
+    def _gateway(self) -> Gateway:
+        settings, clock, changed = self.settings, self._clock, self._function_changed
+        destinations = DestinationCheck(self._neighbours, self._store)
+        self._code = CodeService(self._store, self._blobs, self._code_directories, inspect, self.host.unused)
+        functions = FunctionsService(
             self._store,
             self._code,
             self.host,
             self.runtimes,
             clock,
+            destinations,
             created=self._targets.remember,
-            changed=self._function_changed,
+            changed=changed,
         )
-        self._invoke = InvokeService(self._targets, self._concurrency, self.host, clock)
+        events = AsynchronousInvocations(
+            self._queue, self._invoke, self._metrics, clock, settings.async_payload_kb * 1024
+        )
         services = LambdaServices(
-            functions=self._functions,
-            aliases=AliasesService(self._store, self._function_changed),
+            functions=functions,
+            aliases=AliasesService(self._store, changed),
             concurrency=self._concurrency,
+            event_invoke_configs=EventInvokeConfigsService(self._store, clock, destinations, changed),
+            events=events,
             tags=TagsService(self._store),
             endpoint_url=lambda: self.endpoint_url,
         )
-        internal = InternalPages({"health": self._health, "info": self._info}, self._functions)
-        gateway = Gateway(
+        namespace = settings.account_id, settings.region
+        internal = InternalPages(
+            {"health": self._health, "info": self._info},
+            functions,
+            event_pages(self._queue, clock, *namespace),
+            metric_pages(self._metrics, clock, *namespace),
+        )
+        return Gateway(
             handlers={"lambda": lambda_operations(services), "logs": logs_operations(self._logs)},
-            invocations=Invocations(self._invoke),
+            invocations=Invocations(self._invoke, events),
             internal=internal,
             account_id=settings.account_id,
             region=settings.region,
         )
-        self._server = HttpServer(gateway)
 
     async def start(self) -> None:
         """Listen, and begin the work in the background. Raises OSError when the address cannot be had."""
+        recovered = await self._queue.recover()
+        if recovered:
+            logger.info("%d events were in flight when the last daemon died; they are taken up again", recovered)
         host, port = await self._server.listen(self.settings.host, self.settings.port)
         self.port = port
         reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else host
@@ -137,19 +186,30 @@ class Daemon:
             loop.create_task(self._function_logs.run()),
             loop.create_task(self._expire_logs()),
             loop.create_task(self._code.collect()),
+            loop.create_task(self._metrics.run()),
+            loop.create_task(self._queue.forget_endings()),
         ]
+        await self._queue.start()
 
     async def stop(self) -> None:
         """Finish what is running, within the time that the settings give it, and put everything on disk."""
-        await self._server.stop(self.settings.drain_timeout)
+        drain_s = self.settings.drain_timeout
+        await asyncio.gather(self._server.stop(drain_s), self._queue.stop(drain_s))
         for task in self._tasks:
             task.cancel()
         await self.host.drain(0.0)
+        await self._queue.close()
+        await self._neighbours.close()
         await self._code.settle()
         try:
             await self._logs.close()
         except ServiceUnavailableException as error:
             logger.error("The last logs cannot be written: %s", error.message)
+        try:
+            await self._metrics.close()
+        except StoreUnavailable as error:
+            logger.error("The last metrics cannot be written: %s", error)
+        await self._metric_store.close()
         await self._log_store.close()
         await self._store.close()
         self._data_dir.release()
@@ -158,6 +218,7 @@ class Daemon:
         self._targets.forget(key)
         self._concurrency.recount(key)
         self._invoke.expect(key)
+        self._queue.hasten(key)
 
     async def _expire_logs(self) -> None:
         while True:
@@ -194,6 +255,10 @@ class Daemon:
             "invocations_running": self._concurrency.running(),
             "host": dict(self.host.status()),
         }
+
+
+def _processors() -> int:
+    return os.cpu_count() or 1
 
 
 def raise_open_files_limit() -> None:

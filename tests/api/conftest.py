@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from daemons import ROLE, Daemon, zip_of
+from neighbours import MotoServer
 
 WAIT_S = 20.0
 
@@ -161,6 +162,13 @@ class Background:
 
     def close(self) -> None:
         self._pool.shutdown()
+
+
+@pytest.fixture(scope="session")
+def daemon_with_neighbours(moto: MotoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon that sends to moto's server. Tests only add to it, under names of their own."""
+    with Daemon(tmp_path_factory.mktemp("neighbours") / "data", moto.options) as daemon:
+        yield daemon
 
 
 @pytest.fixture(scope="session")

@@ -95,6 +95,40 @@ aws lambda list-aliases \
   --function-name my-function
 """
 
+# The guide has an SQS queue as the destination; here it is a function, which needs no other service.
+ASYNCHRONOUS_INVOCATION = r"""
+aws lambda put-function-event-invoke-config \
+  --function-name my-function \
+  --maximum-event-age-in-seconds 3600 \
+  --maximum-retry-attempts 0
+
+aws lambda update-function-event-invoke-config \
+  --function-name my-function \
+  --destination-config '{"OnFailure":{"Destination": "DESTINATION"}}'
+
+aws lambda get-function-event-invoke-config \
+  --function-name my-function
+
+aws lambda list-function-event-invoke-configs \
+  --function-name my-function
+
+aws lambda delete-function-event-invoke-config \
+  --function-name my-function
+
+aws lambda put-function-recursion-config \
+  --function-name my-function \
+  --recursive-loop Allow
+
+aws lambda get-function-recursion-config \
+  --function-name my-function
+"""
+
+INVOKE_ASYNC = r"""
+aws lambda invoke-async \
+  --function-name my-function \
+  --invoke-args event.json
+"""
+
 DEPLOY_VIA_AWS_CLI = r"""
 aws lambda create-function \
   --function-name myLambda \
@@ -239,6 +273,32 @@ def test_environment_variables_then_versioning_and_aliases(terminal: Terminal) -
     assert created["AliasArn"] == moved["AliasArn"] == f"{arn}:PROD"
     assert [version["FunctionArn"] for version in versions["Versions"]] == [f"{arn}:$LATEST", f"{arn}:1", f"{arn}:2"]
     assert aliases["Aliases"] == [moved]
+
+
+def test_asynchronous_invocation(terminal: Terminal) -> None:
+    put_package(terminal)
+    create = BASIC_FUNCTION_MANAGEMENT.partition("# Update function code")[0]
+    terminal.run(create)
+    (other,) = terminal.run(create.replace("my-function", "other"))
+    destination = other["FunctionArn"]
+    put, updated, got, listed, allowed, recursion = terminal.run(
+        ASYNCHRONOUS_INVOCATION.replace("DESTINATION", destination)
+    )
+    modified = put.pop("LastModified")
+    assert put == {
+        "FunctionArn": f"arn:aws:lambda:us-east-1:{terminal.account_id}:function:my-function:$LATEST",
+        "MaximumRetryAttempts": 0,
+        "MaximumEventAgeInSeconds": 3600,
+        "DestinationConfig": {"OnSuccess": {}, "OnFailure": {}},
+    }
+    assert updated.pop("LastModified") > modified
+    assert updated == {**put, "DestinationConfig": {"OnSuccess": {}, "OnFailure": {"Destination": destination}}}
+    assert listed["FunctionEventInvokeConfigs"] == [got]
+    assert {name: value for name, value in got.items() if name != "LastModified"} == updated
+    assert allowed == recursion == {"RecursiveLoop": "Allow"}
+
+    (terminal.directory / "event.json").write_text('{"key": "value"}')
+    assert terminal.run(INVOKE_ASYNC) == [{"Status": 202}]
 
 
 def test_deploy_via_aws_cli(terminal: Terminal) -> None:

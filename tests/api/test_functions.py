@@ -310,7 +310,6 @@ def test_the_settings_that_tools_send_empty_are_accepted(aws_lambda: Any, unique
 
 WITHOUT_EFFECT = {
     "VpcConfig": {"SubnetIds": ["subnet-12345"], "SecurityGroupIds": ["sg-12345"]},
-    "DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:dlq"},
     "SnapStart": {"ApplyOn": "PublishedVersions"},
     "FileSystemConfigs": [
         {

@@ -15,7 +15,7 @@ import pytest
 from lambdad.adapters.memory_store import MemoryStore
 from lambdad.adapters.sqlite_store import SqliteStore
 from lambdad.domain.arns import LATEST, FunctionKey
-from lambdad.domain.functions import Alias, Function, FunctionVersion, LoggingConfig
+from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion, LoggingConfig
 from lambdad.ports.store import Store, StoreUnavailable, Tables
 
 ACCOUNT, OTHER_ACCOUNT = "000000000000", "111111111111"
@@ -54,15 +54,26 @@ def alias_of(key: FunctionKey, name: str, function_version: str = "1", **fields:
     return Alias(key, name, function_version, "", "7b1e4a0e-0000-4000-8000-000000000001", **fields)
 
 
+def config_of(key: FunctionKey, qualifier: str = LATEST, **fields: Any) -> EventInvokeConfig:
+    return EventInvokeConfig(key, qualifier, last_modified_s=1795233264.5, **fields)
+
+
 def put_whole(tables: Tables, key: FunctionKey) -> None:
-    """A function with `$LATEST`, two versions and an alias."""
+    """A function with `$LATEST`, two versions and an alias, and a configuration of all but version 2."""
     tables.put_function(Function(key))
     for version in (LATEST, "1", "2"):
         tables.put_version(version_of(key, version))
     tables.put_alias(alias_of(key, "live"))
+    for qualifier in (LATEST, "1", "live"):
+        tables.put_event_invoke_config(config_of(key, qualifier))
 
 
-def put_all(tables: Tables, *records: Function | FunctionVersion | Alias) -> None:
+def configured(tables: Tables, key: FunctionKey) -> list[str]:
+    """The qualifiers that have a configuration."""
+    return [config.qualifier for config in tables.event_invoke_configs(key, "", 10)]
+
+
+def put_all(tables: Tables, *records: Function | FunctionVersion | Alias | EventInvokeConfig) -> None:
     for record in records:
         match record:
             case Function():
@@ -71,6 +82,8 @@ def put_all(tables: Tables, *records: Function | FunctionVersion | Alias) -> Non
                 tables.put_version(record)
             case Alias():
                 tables.put_alias(record)
+            case EventInvokeConfig():
+                tables.put_event_invoke_config(record)
 
 
 @pytest.fixture(params=["sqlite", "memory"])
@@ -102,6 +115,8 @@ async def test_an_empty_store_has_nothing(store: Store):
         assert list(tables.latest_versions(ACCOUNT, REGION, "", 10)) == []
         assert list(tables.all_versions(ACCOUNT, REGION, ("", -1), 10)) == []
         assert list(tables.aliases(KEY, "", 10)) == []
+        assert tables.event_invoke_config(KEY, LATEST) is None
+        assert list(tables.event_invoke_configs(KEY, "", 10)) == []
         assert tables.code_in_use() == set()
         assert tables.code_is_used("a" * 64) is False
         assert tables.code_bytes(ACCOUNT, REGION) == 0
@@ -118,12 +133,17 @@ async def test_records_come_back_as_they_were_put(store: Store):
         KEY, "3", environment={"B": "2", "A": "\U0001f600 \ud800 \x00"}, timeout_s=900, description='it\'s "quoted"'
     )
     alias = alias_of(KEY, "live", additional_version="2", additional_weight=0.1)
-    await store.write(lambda tables: put_all(tables, function, version, alias))
+    config = config_of(KEY, "live", max_retry_attempts=0, max_event_age_s=60, on_failure="arn:aws:s3:::failures")
+    bare = config_of(KEY, LATEST)
+    await store.write(lambda tables: put_all(tables, function, version, alias, config, bare))
 
     def check(tables: Tables) -> None:
         assert tables.function(KEY) == function
         assert tables.version(KEY, "3") == version
         assert tables.alias(KEY, "live") == alias
+        assert tables.event_invoke_config(KEY, "live") == config
+        assert tables.event_invoke_config(KEY, LATEST) == bare
+        assert tables.event_invoke_config(KEY, "3") is None
 
     await store.read(check)
 
@@ -155,6 +175,7 @@ async def test_what_is_put_again_is_replaced_and_keeps_what_hangs_on_it(store: S
         tables.put_function(Function(KEY, reserved_concurrency=5))
         tables.put_version(version_of(KEY, LATEST, "b" * 64, code_size=7))
         tables.put_alias(alias_of(KEY, "live", "2"))
+        tables.put_event_invoke_config(config_of(KEY, LATEST, max_retry_attempts=1))
 
     await store.write(work)
 
@@ -162,6 +183,8 @@ async def test_what_is_put_again_is_replaced_and_keeps_what_hangs_on_it(store: S
         assert tables.function(KEY) == Function(KEY, reserved_concurrency=5)
         assert [version.version for version in tables.versions(KEY, -1, 10)] == [LATEST, "1", "2"]
         assert [alias.function_version for alias in tables.aliases(KEY, "", 10)] == ["2"]
+        assert tables.event_invoke_config(KEY, LATEST) == config_of(KEY, LATEST, max_retry_attempts=1)
+        assert configured(tables, KEY) == [LATEST, "1", "live"]
         assert tables.code_in_use() == {"a" * 64, "b" * 64}
         assert tables.code_bytes(ACCOUNT, REGION) == 2007
 
@@ -234,10 +257,12 @@ async def test_deleting_a_function_takes_its_versions_and_aliases_and_nobody_els
         assert tables.function(KEY) is None
         assert list(tables.versions(KEY, -1, 10)) == []
         assert list(tables.aliases(KEY, "", 10)) == []
+        assert configured(tables, KEY) == []
         for key in NEIGHBOURS:
             assert tables.function(key) == Function(key)
             assert len(tables.versions(key, -1, 10)) == 3
             assert [alias.key for alias in tables.aliases(key, "", 10)] == [key]
+            assert configured(tables, key) == [LATEST, "1", "live"]
 
     await store.read(check)
 
@@ -256,8 +281,28 @@ async def test_deleting_a_version_or_alias_leaves_the_rest(store: Store):
     def check(tables: Tables) -> None:
         assert [version.version for version in tables.versions(KEY, -1, 10)] == [LATEST, "2"]
         assert [alias.name for alias in tables.aliases(KEY, "", 10)] == ["beta"]
+        assert configured(tables, KEY) == [LATEST]
         assert len(tables.versions(OTHER_KEY, -1, 10)) == 3
         assert len(tables.aliases(OTHER_KEY, "", 10)) == 1
+        assert configured(tables, OTHER_KEY) == [LATEST, "1", "live"]
+
+    await store.read(check)
+
+
+@in_event_loop
+async def test_deleting_a_configuration_leaves_what_it_was_for(store: Store):
+    def work(tables: Tables) -> None:
+        put_whole(tables, KEY)
+        put_whole(tables, OTHER_KEY)
+        tables.delete_event_invoke_config(KEY, "live")
+        tables.delete_event_invoke_config(KEY, "live")
+
+    await store.write(work)
+
+    def check(tables: Tables) -> None:
+        assert configured(tables, KEY) == [LATEST, "1"]
+        assert tables.alias(KEY, "live") == alias_of(KEY, "live")
+        assert configured(tables, OTHER_KEY) == [LATEST, "1", "live"]
 
     await store.read(check)
 
@@ -368,6 +413,23 @@ async def test_aliases_are_paged_by_name(store: Store):
     assert await page("prod_1", 1) == []
 
 
+@in_event_loop
+async def test_configurations_are_paged_by_qualifier(store: Store):
+    qualifiers = ["live", "10", LATEST, "Prod", "9"]
+    configs = [config_of(KEY, qualifier) for qualifier in qualifiers]
+    await store.write(lambda tables: put_all(tables, *configs, config_of(OTHER_KEY, "M")))
+
+    async def page(after: str, limit: int) -> list[str]:
+        found = await store.read(lambda tables: tables.event_invoke_configs(KEY, after, limit))
+        return [config.qualifier for config in found]
+
+    assert await page("", 100) == sorted(qualifiers)
+    assert await page("", 2) == [LATEST, "10"]
+    assert await page("10", 2) == ["9", "Prod"]
+    assert await page("Q", 2) == ["live"]
+    assert await page("live", 1) == []
+
+
 # Code
 
 
@@ -420,6 +482,7 @@ async def test_accounts_and_regions_are_apart(store: Store):
         for key in (KEY, *NEIGHBOURS):
             put_all(tables, Function(key, tags={"arn": key.arn}), version_of(key, role=key.arn))
             tables.put_alias(replace(alias_of(key, "live"), description=key.arn))
+            tables.put_event_invoke_config(config_of(key, on_failure=key.arn))
 
     await store.write(work)
 
@@ -432,6 +495,7 @@ async def test_accounts_and_regions_are_apart(store: Store):
             assert version.role == key.arn
             assert alias is not None
             assert alias.description == key.arn
+            assert tables.event_invoke_config(key, LATEST) == config_of(key, on_failure=key.arn)
         assert tables.function_count(ACCOUNT, REGION) == 2
         assert tables.function_count(OTHER_ACCOUNT, REGION) == 1
         assert tables.function_count(OTHER_ACCOUNT, OTHER_REGION) == 0
@@ -593,6 +657,8 @@ async def test_a_read_cannot_change_anything(store: Store):
         lambda tables: tables.delete_function(KEY),
         lambda tables: tables.delete_version(KEY, "1"),
         lambda tables: tables.delete_alias(KEY, "live"),
+        lambda tables: tables.put_event_invoke_config(config_of(OTHER_KEY)),
+        lambda tables: tables.delete_event_invoke_config(KEY, LATEST),
     ]
     for change in changes:
         with pytest.raises(RuntimeError, match="only reads"):
@@ -600,6 +666,7 @@ async def test_a_read_cannot_change_anything(store: Store):
     assert await store.read(lambda tables: tables.function_count(ACCOUNT, REGION)) == 1
     assert len(await store.read(lambda tables: tables.versions(KEY, -1, 10))) == 3
     assert await store.read(lambda tables: tables.alias(KEY, "live")) == alias_of(KEY, "live")
+    assert await store.read(lambda tables: configured(tables, KEY)) == [LATEST, "1", "live"]
 
 
 @in_event_loop

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from lambdad.adapters.records import decode, encode, version_number
 from lambdad.domain.arns import LATEST, FunctionKey
-from lambdad.domain.functions import Alias, Function, FunctionVersion
+from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion
 from lambdad.ports.store import StoreUnavailable, Tables
 
 T = TypeVar("T")
@@ -22,6 +22,9 @@ class MemoryTables:
         self._functions: dict[FunctionKey, str] = dict(base._functions) if base else {}
         self._versions: dict[tuple[FunctionKey, int], str] = dict(base._versions) if base else {}
         self._aliases: dict[tuple[FunctionKey, str], str] = dict(base._aliases) if base else {}
+        self._event_invoke_configs: dict[tuple[FunctionKey, str], str] = (
+            dict(base._event_invoke_configs) if base else {}
+        )
         self._version_numbers: dict[FunctionKey, int] = dict(base._version_numbers) if base else {}
 
     def function(self, key: FunctionKey) -> Function | None:
@@ -38,6 +41,8 @@ class MemoryTables:
             del self._versions[version]
         for alias in [place for place in self._aliases if place[0] == key]:
             del self._aliases[alias]
+        for config in [place for place in self._event_invoke_configs if place[0] == key]:
+            del self._event_invoke_configs[config]
 
     def remember_version_number(self, key: FunctionKey, next_number: int) -> None:
         self._check_writable()
@@ -66,6 +71,7 @@ class MemoryTables:
         number = version_number(version)
         if number is not None:
             self._versions.pop((key, number), None)
+        self._event_invoke_configs.pop((key, version), None)
 
     def versions(self, key: FunctionKey, after: int, limit: int) -> Sequence[FunctionVersion]:
         numbers = sorted(number for owner, number in self._versions if owner == key and number > after)
@@ -91,10 +97,28 @@ class MemoryTables:
     def delete_alias(self, key: FunctionKey, name: str) -> None:
         self._check_writable()
         self._aliases.pop((key, name), None)
+        self._event_invoke_configs.pop((key, name), None)
 
     def aliases(self, key: FunctionKey, after: str, limit: int) -> Sequence[Alias]:
         names = sorted(name for owner, name in self._aliases if owner == key and name > after)
         return [decode(Alias, self._aliases[key, name]) for name in names[:limit]]
+
+    def event_invoke_config(self, key: FunctionKey, qualifier: str) -> EventInvokeConfig | None:
+        return _record(EventInvokeConfig, self._event_invoke_configs.get((key, qualifier)))
+
+    def put_event_invoke_config(self, config: EventInvokeConfig) -> None:
+        self._check_writable()
+        self._event_invoke_configs[config.key, config.qualifier] = encode(config)
+
+    def delete_event_invoke_config(self, key: FunctionKey, qualifier: str) -> None:
+        self._check_writable()
+        self._event_invoke_configs.pop((key, qualifier), None)
+
+    def event_invoke_configs(self, key: FunctionKey, after: str, limit: int) -> Sequence[EventInvokeConfig]:
+        qualifiers = sorted(
+            qualifier for owner, qualifier in self._event_invoke_configs if owner == key and qualifier > after
+        )
+        return [decode(EventInvokeConfig, self._event_invoke_configs[key, one]) for one in qualifiers[:limit]]
 
     def code_in_use(self) -> set[str]:
         return {decode(FunctionVersion, record).code_sha256 for record in self._versions.values()}

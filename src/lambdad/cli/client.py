@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from lambdad.cli.failures import CommandFailed, QuietCommand
+from lambdad.domain.credentials import account_of
 from lambdad.domain.settings import ENVIRONMENT_PREFIX, Settings
 
 ENDPOINT_HELP: Final = (
@@ -23,6 +24,8 @@ ENDPOINT_HELP: Final = (
 )
 READ_TIMEOUT_S: Final = 960
 """The longest invocation, its initialization, and a little time for the way."""
+PAGE_TIMEOUT_S: Final = 300
+"""The longest work behind one of the daemon's own pages: taking away some millions of events."""
 _CONNECT_TIMEOUT_S: Final = 5
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -57,19 +60,45 @@ class DaemonInfo:
 
 def daemon_info(endpoint_url: str) -> DaemonInfo:
     """Ask the daemon. Raises CommandFailed when none answers there, or something else does."""
+    try:
+        info = ask(endpoint_url, "info", timeout_s=_CONNECT_TIMEOUT_S)
+        return DaemonInfo(str(info["version"]), int(info["pid"]), Path(info["data_dir"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CommandFailed(not_lambdad(endpoint_url)) from error
+
+
+def ask(
+    endpoint_url: str, page: str, body: Mapping[str, Any] | None = None, *, timeout_s: float = PAGE_TIMEOUT_S
+) -> Any:
+    """The JSON of one of the daemon's own pages, to which a body is posted if there is one.
+
+    Raises CommandFailed with what the page refuses, when nobody answers, and when something else does.
+    """
     from http.client import HTTPException
     from urllib.error import HTTPError
-    from urllib.request import ProxyHandler, build_opener
+    from urllib.request import ProxyHandler, Request, build_opener
 
+    data = None if body is None else json.dumps(body).encode()
     try:
+        request = Request(f"{endpoint_url}/_lambdad/{page}", data, {"Content-Type": "application/json"})
         opener = build_opener(ProxyHandler({}) if _is_here(endpoint_url) else ProxyHandler())
-        with opener.open(f"{endpoint_url}/_lambdad/info", timeout=_CONNECT_TIMEOUT_S) as answer:
-            info = json.load(answer)
-        return DaemonInfo(str(info["version"]), int(info["pid"]), Path(info["data_dir"]))
-    except (HTTPError, HTTPException, ValueError, KeyError, TypeError) as error:
+        with opener.open(request, timeout=timeout_s) as answer:
+            return json.load(answer)
+    except HTTPError as error:
+        raise CommandFailed(_refusal(error.read()) or not_lambdad(endpoint_url)) from error
+    except (HTTPException, ValueError) as error:
         raise CommandFailed(not_lambdad(endpoint_url)) from error
     except OSError as error:
         raise CommandFailed(no_answer(endpoint_url)) from error
+
+
+def _refusal(body: bytes) -> str:
+    """The message of a page or of AWS's API; empty when it is neither's."""
+    try:
+        document = json.loads(body)
+        return _one_line(str(document.get("message") or document.get("Message") or ""))
+    except (ValueError, AttributeError):
+        return ""
 
 
 def not_lambdad(endpoint_url: str) -> str:
@@ -119,6 +148,11 @@ class Connection:
             or Settings().region
         )
         return str(region)
+
+    @cached_property
+    def account_id(self) -> str:
+        """The account that the access key names; empty when it names none, and the daemon's own is meant."""
+        return account_of(self._session.get_credentials().access_key, "")
 
     @cached_property
     def has_configuration(self) -> bool:
@@ -205,6 +239,14 @@ class ClientCommand(QuietCommand):
         url, region = ctx.params.pop("endpoint_url"), ctx.params.pop("region")
         given = (("--endpoint-url", url), ("--region", region))
         flags = "".join(f" {option} {value}" for option, value in given if value)
+        if isinstance(ctx.obj, Connection):  # of the group, where the options may stand too
+            url, region, flags = url or ctx.obj.endpoint_url, region or ctx.obj.region_option, ctx.obj.flags + flags
         ctx.obj = Connection(find_endpoint_url(url, os.environ), region, flags)
         with one_line_errors(ctx.obj.endpoint_url):
             return super().invoke(ctx)
+
+
+class ClientGroup(ClientCommand, click.Group):
+    """A group whose commands talk to a daemon."""
+
+    command_class = ClientCommand

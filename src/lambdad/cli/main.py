@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "invoke": "lambdad.cli.invoke",
     "logs": "lambdad.cli.logs",
     "ls": "lambdad.cli.ls",
+    "events": "lambdad.cli.events",
     "runtimes": "lambdad.cli.runtimes",
     "doctor": "lambdad.cli.doctor",
     "demo": "lambdad.cli.demo",

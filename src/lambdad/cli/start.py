@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import sys
@@ -15,9 +16,18 @@ import click
 
 from lambdad import __version__
 from lambdad.cli import output
-from lambdad.domain.settings import CHOICES, ENVIRONMENT_PREFIX, Settings
+from lambdad.domain.settings import CHOICES, ENVIRONMENT_PREFIX, Settings, neighbour_endpoints, split_neighbours
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Neighbour(click.types.StringParamType):
+    """SERVICE=URL; the variable may have several."""
+
+    name = "SERVICE=URL"
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        return split_neighbours(rv)
 
 
 def setting_options(function: F) -> F:
@@ -29,12 +39,14 @@ def setting_options(function: F) -> F:
             "help": item.metadata["help"],
             "envvar": ENVIRONMENT_PREFIX + item.name.upper(),
             "show_envvar": True,
-            "show_default": item.default not in ("", False),
+            "show_default": item.default not in ("", False, ()),
         }
         if item.name in CHOICES:
             options["type"] = click.Choice(CHOICES[item.name])
         elif item.name == "port":
             options["type"] = click.IntRange(0, 65535)
+        elif item.name == "neighbour":
+            options.update(type=Neighbour(), multiple=True)
         elif isinstance(item.default, float):
             options["type"] = click.FloatRange(min=0)
         elif isinstance(item.default, bool):
@@ -65,6 +77,15 @@ def command(**options: Any) -> None:
     settings = Settings(**options)
     if re.fullmatch(r"\d{12}", settings.account_id) is None:
         raise click.BadParameter("an account id is twelve digits", param_hint="--account-id")
+    for name, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise click.BadParameter(
+                f"{value} is not a number of seconds or times", param_hint=f"--{name.replace('_', '-')}"
+            )
+    try:
+        neighbour_endpoints(settings.neighbour)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--neighbour") from error
     logging.basicConfig(
         level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

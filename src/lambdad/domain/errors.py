@@ -7,6 +7,7 @@
         ├── InvalidParameterValueException 400
         ├── InvalidRequestContentException 400
         ├── CodeStorageExceededException   400
+        ├── RecursiveInvocationException   400
         ├── UnrecognizedClientException    403
         ├── AccessDeniedException          403
         ├── ResourceNotFoundException      404
@@ -84,6 +85,13 @@ class InvalidRequestContentException(ServiceError):
 
 class CodeStorageExceededException(ServiceError):
     code = "CodeStorageExceededException"
+    status = 400
+
+
+class RecursiveInvocationException(ServiceError):
+    """A function has been invoked by itself, directly or through others, more often than is allowed."""
+
+    code = "RecursiveInvocationException"
     status = 400
 
 

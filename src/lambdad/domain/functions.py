@@ -49,6 +49,8 @@ class FunctionVersion:
     """The interpreter that runs it, such as `python:3.11.7`; empty for a custom runtime."""
     latest_description: str | None = None
     """Of a published version: the description that `$LATEST` had then. Publishing can give a version one of its own."""
+    dead_letter_arn: str = ""
+    """The queue or topic that gets asynchronous events which have failed; empty for none."""
 
     @property
     def arn(self) -> str:
@@ -111,6 +113,30 @@ class Function:
     tags: Mapping[str, str] = field(default_factory=dict)
     next_version: int = 1
     reserved_concurrency: int | None = None
+    recursive_loop: str = "Terminate"
+    """What becomes of a recursive loop: `Terminate` or `Allow`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventInvokeConfig:
+    """How asynchronous invocations of a function, version or alias are retried, and who hears of their ends.
+
+    `qualifier` is `$LATEST`, a version number or the name of an alias. None is AWS's default.
+    https://docs.aws.amazon.com/lambda/latest/api/API_PutFunctionEventInvokeConfig.html
+    """
+
+    key: FunctionKey
+    qualifier: str
+    last_modified_s: float
+    max_retry_attempts: int | None = None
+    max_event_age_s: int | None = None
+    on_success: str | None = None
+    on_failure: str | None = None
+    """ARNs of destinations."""
+
+    @property
+    def arn(self) -> str:
+        return self.key.qualified_arn(self.qualifier)
 
 
 def new_revision_id() -> str:

@@ -28,6 +28,10 @@ REQUEST_BYTES: Final = 6 * 1024 * 1024
 # The service lets a response be a little larger than a request: this number is in its own error message.
 RESPONSE_BYTES: Final = 6 * 1024 * 1024 + 100
 STREAMED_RESPONSE_BYTES: Final = 20 * 1024 * 1024
+ASYNC_REQUEST_BYTES: Final = 256 * 1024
+"""Of an event that is accepted to be run later, as the seeds have it; the setting `async_payload_kb` changes it."""
+ASYNC_RETRY_ATTEMPTS_MAX: Final = 2
+ASYNC_EVENT_AGE_S_MAX: Final = 6 * 3600
 CLIENT_CONTEXT_BYTES: Final = 3583
 LOG_TAIL_BYTES: Final = 4 * 1024
 

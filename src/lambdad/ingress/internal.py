@@ -1,4 +1,4 @@
-"""lambdad's own pages: health, info, and the download of packages."""
+"""lambdad's own pages: health, info, events, metrics, and the download of packages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
 from lambdad.domain.arns import FunctionKey, FunctionReference
-from lambdad.domain.errors import ResourceNotFoundException
+from lambdad.domain.errors import ResourceNotFoundException, ServiceError
 from lambdad.domain.functions import FunctionVersion
 from lambdad.ingress.lambda_api.functions import CODE_PATH
 from lambdad.ingress.messages import Request, Response
@@ -20,26 +20,37 @@ PREFIX: Final = "/_lambdad/"
 _CODE: Final = re.compile(rf"{re.escape(CODE_PATH)}/(\d{{12}})/([a-z0-9-]+)/([^/]+)/([^/]+)")
 
 Document = Callable[[], Awaitable[Mapping[str, Any]]]
+Page = Callable[[Request], Awaitable[Mapping[str, Any]]]
+"""Makes the JSON document that answers a request. A ServiceError is answered with its status and message."""
+Pages = Mapping[tuple[str, str], Page]
+"""Pages by method (GET serves HEAD too) and name."""
 
 
 class InternalPages:
     """Answers requests below `/_lambdad/`."""
 
-    def __init__(self, documents: Mapping[str, Document], functions: FunctionsService) -> None:
-        """`documents` are JSON pages by name."""
-        self._documents = documents
+    def __init__(self, documents: Mapping[str, Document], functions: FunctionsService, *pages: Pages) -> None:
+        """`documents` are JSON pages by name that need nothing of the request."""
         self._functions = functions
+        self._pages = {("GET", name): _page_of(document) for name, document in documents.items()}
+        for more in pages:
+            self._pages.update(more)
 
     async def answer(self, request: Request, request_id: str) -> Response:
-        if request.method not in ("GET", "HEAD"):
+        name = request.path.removeprefix(PREFIX)
+        method = "GET" if request.method == "HEAD" else request.method
+        code = _CODE.fullmatch(request.path)
+        methods = {"GET"} if code else {each for each, page_name in self._pages if page_name == name}
+        if not methods:
+            return _json(HTTPStatus.NOT_FOUND, {"message": f"There is no page {request.path}"}, request_id)
+        if method not in methods:
             return _json(HTTPStatus.METHOD_NOT_ALLOWED, {"message": "Method not allowed"}, request_id)
-        document = self._documents.get(request.path.removeprefix(PREFIX))
-        if document is not None:
-            return _json(HTTPStatus.OK, await document(), request_id)
-        match = _CODE.fullmatch(request.path)
-        if match is not None:
-            return await self._code(match, request, request_id)
-        return _json(HTTPStatus.NOT_FOUND, {"message": f"There is no page {request.path}"}, request_id)
+        if code is not None:
+            return await self._code(code, request, request_id)
+        try:
+            return _json(HTTPStatus.OK, await self._pages[method, name](request), request_id)
+        except ServiceError as error:
+            return _json(error.status, {"message": error.message}, request_id)
 
     async def _code(self, match: re.Match[str], request: Request, request_id: str) -> Response:
         """A package. The link is good as long as the version has the code that it was made for."""
@@ -52,6 +63,13 @@ class InternalPages:
         if details.version.code_sha256 != digest:
             return _json(HTTPStatus.FORBIDDEN, {"message": "The link has expired"}, request_id)
         return _package(details.version, self._functions.code(details.version), request_id)
+
+
+def _page_of(document: Document) -> Page:
+    async def page(_: Request) -> Mapping[str, Any]:
+        return await document()
+
+    return page
 
 
 def _package(version: FunctionVersion, chunks: AsyncIterator[bytes], request_id: str) -> Response:
@@ -68,6 +86,6 @@ def _package(version: FunctionVersion, chunks: AsyncIterator[bytes], request_id:
     return Response(HTTPStatus.OK, headers, body())
 
 
-def _json(status: HTTPStatus, document: Mapping[str, Any], request_id: str) -> Response:
+def _json(status: int, document: Mapping[str, Any], request_id: str) -> Response:
     headers = [("Content-Type", "application/json"), ("x-amzn-RequestId", request_id)]
     return Response(status, headers, json.dumps(document, indent=2).encode() + b"\n")

@@ -14,13 +14,10 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Final
 from urllib.parse import parse_qs, unquote
 
-import msgspec
-
 from lambdad.domain import quotas
 from lambdad.domain.arns import FunctionReference, parse_function_name
 from lambdad.domain.errors import (
     InvalidRequestContentException,
-    NotImplementedException,
     RequestEntityTooLargeException,
     ValidationException,
 )
@@ -28,23 +25,25 @@ from lambdad.domain.functions import FunctionVersion
 from lambdad.domain.invocations import Outcome
 from lambdad.ingress.messages import BodyTooLarge, Request, Response
 from lambdad.ingress.operations import Call
+from lambdad.ingress.payloads import check_json
 from lambdad.ingress.wire import event_stream
 from lambdad.ports.compute import ResponseStream
+from lambdad.services.asynchronous import AsynchronousInvocations
 from lambdad.services.invoke import InvokeRequest, InvokeService
 
 INVOKE_PATH: Final = re.compile(r"/2015-03-31/functions/([^/]+)/invocations/?")
 STREAM_PATH: Final = re.compile(r"/2021-11-15/functions/([^/]+)/response-streaming-invocations/?")
 _INVOCATION_TYPES: Final = ("Event", "RequestResponse", "DryRun")
 _LOG_TYPES: Final = ("None", "Tail")
-_JSON: Final = msgspec.json.Decoder(type=msgspec.Raw)
 _CHUNK_BYTES: Final = 256 * 1024
 
 
 class Invocations:
     """Answers the two operations."""
 
-    def __init__(self, invoke: InvokeService) -> None:
+    def __init__(self, invoke: InvokeService, events: AsynchronousInvocations) -> None:
         self._invoke = invoke
+        self._events = events
 
     def begin(self, call: Call, name: str, request: Request, answer: Callable[[Response], None]) -> bool:
         """Run a function whose request is all here and whose environment is free; False for everything else.
@@ -62,11 +61,12 @@ class Invocations:
         )
 
     async def invoke(self, call: Call, name: str, request: Request) -> Response:
-        """Run a function and answer with what it returns."""
+        """Run a function and answer with what it returns, or accept it to be run."""
         kind = _choice(request, "x-amz-invocation-type", "invocationType", _INVOCATION_TYPES, "RequestResponse")
         prepared = _prepare(call, name, request, await _payload(request))
         if kind == "Event":
-            raise NotImplementedException("InvocationType Event is not implemented by lambdad yet.")
+            await self._events.accept(prepared.reference, call.request_id, prepared.payload, prepared.trace)
+            return Response(202, [("x-amzn-RequestId", call.request_id)])
         if kind == "DryRun":
             await self._invoke.check(prepared.reference)
             return Response(204, [("x-amzn-RequestId", call.request_id)])
@@ -108,7 +108,7 @@ def _prepare(call: Call, name: str, request: Request, payload: bytes) -> InvokeR
     if not payload:
         payload = b"{}"
     else:
-        _check_json(payload)
+        check_json(payload)
     headers = request.headers
     return InvokeRequest(
         _reference(call, name, request),
@@ -123,17 +123,6 @@ def _prepare(call: Call, name: str, request: Request, payload: bytes) -> InvokeR
 def _reference(call: Call, name: str, request: Request) -> FunctionReference:
     qualifier = parse_qs(request.query).get("Qualifier", [""])[0] if request.query else None
     return parse_function_name(unquote(name), call.account_id, call.region, qualifier)
-
-
-def _check_json(payload: bytes) -> None:
-    try:
-        _JSON.decode(payload)
-        if not payload.isascii():
-            payload.decode("utf-8")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequestContentException(
-            f"Could not parse request body into json: Could not parse payload into json: {error}"
-        ) from None
 
 
 def _client_context(encoded: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Where functions, versions and aliases are kept.
+"""Where functions, versions, aliases and their configurations are kept.
 
 A unit of work is a plain function of a `Tables`; the store runs it atomically and answers when its changes are on disk.
 Units of work run one after another, so one that reads and then writes sees nobody else's change in between.
@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from lambdad.domain.arns import FunctionKey
 from lambdad.domain.errors import LambdadError
-from lambdad.domain.functions import Alias, Function, FunctionVersion
+from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class Tables(Protocol):
     def put_function(self, function: Function) -> None: ...
 
     def delete_function(self, key: FunctionKey) -> None:
-        """Remove a function with its versions and aliases."""
+        """Remove a function with its versions, its aliases and their configurations."""
 
     def remember_version_number(self, key: FunctionKey, next_number: int) -> None:
         """Keep the number that the next version is to have, beyond the deletion of the function."""
@@ -43,7 +43,8 @@ class Tables(Protocol):
 
     def put_version(self, version: FunctionVersion) -> None: ...
 
-    def delete_version(self, key: FunctionKey, version: str) -> None: ...
+    def delete_version(self, key: FunctionKey, version: str) -> None:
+        """Remove a version with its configuration of asynchronous invocations."""
 
     def versions(self, key: FunctionKey, after: int, limit: int) -> Sequence[FunctionVersion]:
         """Versions of one function whose number is above `after`; `$LATEST` is number 0, so -1 begins with it."""
@@ -60,9 +61,19 @@ class Tables(Protocol):
 
     def put_alias(self, alias: Alias) -> None: ...
 
-    def delete_alias(self, key: FunctionKey, name: str) -> None: ...
+    def delete_alias(self, key: FunctionKey, name: str) -> None:
+        """Remove an alias with its configuration of asynchronous invocations."""
 
     def aliases(self, key: FunctionKey, after: str, limit: int) -> Sequence[Alias]: ...
+
+    def event_invoke_config(self, key: FunctionKey, qualifier: str) -> EventInvokeConfig | None: ...
+
+    def put_event_invoke_config(self, config: EventInvokeConfig) -> None: ...
+
+    def delete_event_invoke_config(self, key: FunctionKey, qualifier: str) -> None: ...
+
+    def event_invoke_configs(self, key: FunctionKey, after: str, limit: int) -> Sequence[EventInvokeConfig]:
+        """The configurations of one function whose qualifier sorts after `after`."""
 
     def code_in_use(self) -> set[str]:
         """The digest of every package that some version refers to."""

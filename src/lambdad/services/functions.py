@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lambdad.domain import environment_variables, quotas
+from lambdad.domain import destinations, environment_variables, quotas
 from lambdad.domain.arns import LATEST, FunctionKey, FunctionReference, is_version
 from lambdad.domain.errors import (
     InvalidParameterValueException,
@@ -15,6 +15,7 @@ from lambdad.domain.errors import (
     ResourceConflictException,
     ResourceNotFoundException,
 )
+from lambdad.domain.events import Purpose
 from lambdad.domain.functions import (
     Alias,
     Function,
@@ -26,6 +27,7 @@ from lambdad.domain.functions import (
 from lambdad.domain.packages import PackageInfo
 from lambdad.ports.clock import Clock
 from lambdad.ports.compute import ComputeHost
+from lambdad.ports.destinations import DestinationCheck
 from lambdad.ports.runtimes import InstalledRuntime, Runtimes
 from lambdad.ports.store import Store, Tables
 from lambdad.services.code import CodeService, check_storage
@@ -115,6 +117,7 @@ class FunctionsService:
         host: ComputeHost,
         runtimes: Runtimes,
         clock: Clock,
+        destinations: DestinationCheck,
         created: Callable[[FunctionVersion], None],
         changed: Callable[[FunctionKey], None],
     ) -> None:
@@ -124,6 +127,7 @@ class FunctionsService:
         self._host = host
         self._runtimes = runtimes
         self._clock = clock
+        self._destinations = destinations
         self._changed = changed
 
     async def create(
@@ -131,6 +135,7 @@ class FunctionsService:
     ) -> FunctionVersion:
         """Create a function from a draft of its `$LATEST`. Returns what the API shows: version 1 if published."""
         draft = await self._checked(draft)
+        await self._check_dead_letter(draft)
         async with self._code.hold(package) as info:
             latest = self._stamped(_with_code(draft, info))
 
@@ -192,6 +197,8 @@ class FunctionsService:
         """Change fields of `$LATEST`; `changes` are fields of FunctionVersion, LoggingConfig as a mapping."""
         require_unqualified(reference)
         wanted = await self._checked(_changed_configuration((await self.get(reference)).version, changes))
+        if "dead_letter_arn" in changes:
+            await self._check_dead_letter(wanted)
         changes = {**changes, "runtime_version": wanted.runtime_version}
 
         def work(tables: Tables) -> tuple[FunctionVersion, FunctionVersion]:
@@ -264,6 +271,21 @@ class FunctionsService:
         if deleted is not None:
             self._retire(deleted)
 
+    async def put_recursion_config(self, reference: FunctionReference, recursive_loop: str) -> None:
+        """Say what becomes of recursive loops of a function: `Allow` or `Terminate`."""
+        key = require_unqualified(reference)
+
+        def work(tables: Tables) -> None:
+            tables.put_function(replace(require_function(tables, reference), recursive_loop=recursive_loop))
+
+        await self._store.write(work)
+        self._changed(key)
+
+    async def recursion_config(self, reference: FunctionReference) -> str:
+        """What becomes of recursive loops of a function: `Allow` or `Terminate`."""
+        require_unqualified(reference)
+        return await self._store.read(lambda tables: require_function(tables, reference).recursive_loop)
+
     async def list_functions(
         self, account_id: str, region: str, *, all_versions: bool, marker: str | None, limit: int
     ) -> Page:
@@ -304,6 +326,12 @@ class FunctionsService:
         """The version with the interpreter that will run it. Raises InvalidParameterValueException."""
         environment_variables.check(version)
         return replace(version, runtime_version=runtime_version(await self._runtimes.require(version.runtime)))
+
+    async def _check_dead_letter(self, version: FunctionVersion) -> None:
+        """Whether a version's failed events can go where it wants them. Raises InvalidParameterValueException."""
+        if version.dead_letter_arn:
+            target = destinations.parse_dead_letter(version.dead_letter_arn)
+            await self._destinations.check(version, target, Purpose.DEAD_LETTER)
 
     def _latest(self, tables: Tables, reference: FunctionReference, revision_id: str | None) -> FunctionVersion:
         latest = tables.version(reference.key, LATEST)

@@ -7,28 +7,61 @@ import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
-from lambdad.domain.arns import FunctionKey, FunctionReference
-from lambdad.domain.errors import ServiceError
-from lambdad.domain.functions import Alias, FunctionVersion
+from lambdad.domain.arns import LATEST, FunctionKey, FunctionReference
+from lambdad.domain.errors import RecursiveInvocationException, ServiceError
+from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion
 from lambdad.domain.invocations import Invocation, Outcome
-from lambdad.domain.tracing import trace_header
+from lambdad.domain.metric_names import MetricName
+from lambdad.domain.tracing import RECURSION_LIMIT, function_mark, trace_header
 from lambdad.ports.clock import Clock
 from lambdad.ports.compute import ComputeHost, ResponseStream
 from lambdad.ports.store import Store, StoreUnavailable, Tables
 from lambdad.services.concurrency import ConcurrencyService
 from lambdad.services.functions import find_version, require_function
 from lambdad.services.identifiers import new_trace_digits
+from lambdad.services.metrics import Metrics
+
+_STOPPED_LOOP: Final = (
+    "Lambda has detected your function being invoked in a recursive loop with other AWS resources and stopped your "
+    "function's invocation."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a reference leads to: a version, or two with an alias that chooses."""
+    """What a reference leads to: a version, or two with an alias that chooses, and what holds for invoking it.
+
+    `mark` is what the function is called in the lineage of a trace.
+    """
 
     version: FunctionVersion
     alias: Alias | None
     additional: FunctionVersion | None
     reserved: int | None
+    mark: str
+    may_loop: bool
+    event_config: EventInvokeConfig | None
+
+    @classmethod
+    def of(
+        cls,
+        function: Function,
+        version: FunctionVersion,
+        alias: Alias | None = None,
+        additional: FunctionVersion | None = None,
+        event_config: EventInvokeConfig | None = None,
+    ) -> Target:
+        return cls(
+            version,
+            alias,
+            additional,
+            function.reserved_concurrency,
+            function_mark(function.key.arn),
+            function.recursive_loop == "Allow",
+            event_config,
+        )
 
     def choose(self, draw: float) -> FunctionVersion:
         if self.alias is None or self.additional is None:
@@ -61,7 +94,8 @@ class Targets:
             additional = None
             if alias is not None and alias.additional_version is not None:
                 additional = tables.version(reference.key, alias.additional_version)
-            return Target(version, alias, additional, function.reserved_concurrency)
+            config = tables.event_invoke_config(reference.key, reference.qualifier or LATEST)
+            return Target.of(function, version, alias, additional, config)
 
         target = await self._store.read(work)
         if self._changes.get(reference.key, 0) == changes:
@@ -70,7 +104,7 @@ class Targets:
 
     def remember(self, latest: FunctionVersion) -> None:
         """A function has been created: what its name alone leads to is known."""
-        self._known[latest.key] = {None: Target(latest, None, None, None)}
+        self._known[latest.key] = {None: Target.of(Function(latest.key), latest)}
 
     def forget(self, key: FunctionKey) -> None:
         self._known.pop(key, None)
@@ -90,9 +124,17 @@ class InvokeRequest:
 
 
 class InvokeService:
-    """Runs synchronous invocations."""
+    """Runs invocations, and waits for their ends."""
 
-    def __init__(self, targets: Targets, concurrency: ConcurrencyService, host: ComputeHost, clock: Clock) -> None:
+    def __init__(
+        self,
+        targets: Targets,
+        concurrency: ConcurrencyService,
+        host: ComputeHost,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._metrics = metrics
         self._targets = targets
         self._concurrency = concurrency
         self._host = host
@@ -112,7 +154,7 @@ class InvokeService:
 
     async def check(self, reference: FunctionReference) -> FunctionVersion:
         """What `DryRun` does: everything short of running. Raises ResourceNotFoundException."""
-        return (await self._target(reference)).version
+        return (await self.target(reference)).version
 
     def begin(self, request: InvokeRequest, finish: Callable[[FunctionVersion, Outcome], None]) -> bool:
         """Run an invocation that nothing stands in the way of; `finish` is called with its outcome.
@@ -131,48 +173,64 @@ class InvokeService:
             self._concurrency.leave(key, target.reserved)
             finish(version, outcome)
 
+        invocation = self._invocation(request, target, version)
         self._concurrency.enter_now(key, target.reserved)
-        if self._host.begin(version, self._invocation(request, version), finished):
+        if self._host.begin(version, invocation, finished):
             return True
         self._concurrency.leave(key, target.reserved)
         return False
 
     async def invoke(self, request: InvokeRequest) -> tuple[FunctionVersion, Outcome]:
         """Run an invocation and wait for its end; raises ServiceError when it cannot run at all."""
-        target = await self._target(request.reference)
+        target = await self.target(request.reference)
         version = target.choose(random.random())
         key = version.key
+        invocation = self._invocation(request, target, version)
         await self._concurrency.enter(key, target.reserved)
         try:
-            return version, await self._host.invoke(version, self._invocation(request, version))
+            return version, await self._host.invoke(version, invocation)
         finally:
             self._concurrency.leave(key, target.reserved)
 
     async def invoke_stream(self, request: InvokeRequest) -> tuple[FunctionVersion, ResponseStream]:
         """The same, returning when the response begins. The function runs on when the caller stops reading."""
-        target = await self._target(request.reference)
+        target = await self.target(request.reference)
         version = target.choose(random.random())
         key = version.key
+        invocation = self._invocation(request, target, version)
         await self._concurrency.enter(key, target.reserved)
         try:
-            stream = await self._host.invoke_stream(version, self._invocation(request, version))
+            stream = await self._host.invoke_stream(version, invocation)
         except BaseException:
             self._concurrency.leave(key, target.reserved)
             raise
         stream.outcome.add_done_callback(lambda _: self._concurrency.leave(key, target.reserved))
         return version, stream
 
-    async def _target(self, reference: FunctionReference) -> Target:
+    def known_target(self, reference: FunctionReference) -> Target | None:
+        """What a reference leads to, if it is remembered."""
+        return self._targets.known(reference)
+
+    async def target(self, reference: FunctionReference) -> Target:
+        """What a reference leads to. Raises ResourceNotFoundException."""
         return self._targets.known(reference) or await self._targets.find(reference)
 
-    def _invocation(self, request: InvokeRequest, version: FunctionVersion) -> Invocation:
+    def _invocation(self, request: InvokeRequest, target: Target, version: FunctionVersion) -> Invocation:
+        """Raises RecursiveInvocationException when the function has come round too often."""
+        active = version.tracing_mode == "Active"
+        header, earlier = trace_header(
+            self._clock.time(), request.trace, new_trace_digits(), active=active, mark=target.mark
+        )
+        if earlier >= RECURSION_LIMIT and not target.may_loop:
+            key, qualifier = version.key, request.reference.qualifier
+            name = MetricName.RECURSIVE_INVOCATIONS_DROPPED
+            self._metrics.count(key.account_id, key.region, key.name, qualifier, name)
+            raise RecursiveInvocationException(_STOPPED_LOOP)
         return Invocation(
             request.request_id,
             request.reference.arn,
             request.payload,
-            trace_header(
-                self._clock.time(), request.trace, new_trace_digits(), active=version.tracing_mode == "Active"
-            ),
+            header,
             request.client_context,
             request.tail_log,
         )

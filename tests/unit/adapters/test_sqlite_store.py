@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from lambdad.adapters import sqlite_store
+from lambdad.adapters import sqlite_store, sqlite_units
 from lambdad.adapters.records import UnreadableRecord
 from lambdad.adapters.sqlite_schema import NewerSchema
 from lambdad.adapters.sqlite_store import MIGRATIONS, SqliteStore
@@ -82,7 +82,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> Connections:
         seen.opened.append(connection)
         return connection
 
-    monkeypatch.setattr(sqlite_store.sqlite3, "connect", traced)
+    monkeypatch.setattr(sqlite_units.sqlite3, "connect", traced)
     return seen
 
 
@@ -166,6 +166,8 @@ def test_every_query_finds_its_rows_by_an_index(store: SqliteStore, connections:
         tables.all_versions(ACCOUNT, REGION, ("a", 3), 10)
         tables.alias(key, "live")
         tables.aliases(key, "", 10)
+        tables.event_invoke_config(key, LATEST)
+        tables.event_invoke_configs(key, "", 10)
         tables.code_in_use()
         tables.code_is_used("a" * 64)
         tables.code_bytes(ACCOUNT, REGION)
@@ -176,7 +178,7 @@ def test_every_query_finds_its_rows_by_an_index(store: SqliteStore, connections:
 
     run(store.write(work))
     statements = {sql for sql in connections.statements if sql.startswith(("SELECT record", "SELECT ", "DELETE"))}
-    assert len(statements) == 17
+    assert len(statements) == 22
     for sql in statements:
         for *_, step in connections.opened[0].execute(f"EXPLAIN QUERY PLAN {sql}").fetchall():
             assert step.startswith("SEARCH") or "COVERING INDEX" in step, f"{sql}: {step}"
@@ -218,7 +220,7 @@ def test_close_folds_the_log_even_while_another_process_looks_at_the_database(pa
 
 
 def test_close_waits_for_the_reads_that_were_accepted(path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sqlite_store, "BUSY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(sqlite_units, "BUSY_TIMEOUT_S", 0.0)
 
     async def scenario() -> None:
         store = SqliteStore(path)
@@ -331,7 +333,7 @@ def test_writes_that_wait_together_share_one_commit(store: SqliteStore, connecti
 
 
 def test_a_group_is_bounded(store: SqliteStore, connections: Connections, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sqlite_store, "GROUP_UNITS_MAX", 10)
+    monkeypatch.setattr(sqlite_units, "GROUP_UNITS_MAX", 10)
 
     async def scenario() -> None:
         before = connections.count("COMMIT")
@@ -421,6 +423,68 @@ def test_nobody_writes_between_the_reads_and_the_writes_of_a_unit(store: SqliteS
         gate.opened.set()
         await writing
         assert await store.read(names_in) == ["a"]
+
+    run(scenario())
+
+
+# The log
+
+
+async def readers_in_a_row(store: SqliteStore, finished: asyncio.Event) -> None:
+    """Reads of which each begins before the one ahead of it ends, so that there is a reader at every moment."""
+    gate = Gate()
+    reading = asyncio.create_task(store.read(gate))
+    while not finished.is_set():
+        await gate.wait_reached()
+        next_gate = Gate()
+        next_reading = asyncio.create_task(store.read(next_gate))
+        await next_gate.wait_reached()
+        gate.opened.set()
+        await reading
+        gate, reading = next_gate, next_reading
+    gate.opened.set()
+    await reading
+
+
+def test_the_log_stays_small_though_there_is_a_reader_at_every_moment(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sqlite_units, "LOG_BYTES", 1_000_000)
+    monkeypatch.setattr(sqlite_units, "LOG_WAIT_S", float(DEADLINE_S))
+
+    async def scenario() -> None:
+        store = SqliteStore(path)
+        finished = asyncio.Event()
+        reading = asyncio.create_task(readers_in_a_row(store, finished))
+        largest_bytes = 0
+        for number in range(100):
+            await store.write(put(number % 5, BIG))
+            largest_bytes = max(largest_bytes, Path(f"{path}-wal").stat().st_size)
+        finished.set()
+        await reading
+        assert 1_000_000 < largest_bytes < 2_000_000
+        await store.close()
+
+    run(scenario())
+
+
+def test_a_reader_that_stays_stops_nobody(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sqlite_units, "LOG_BYTES", 1_000_000)
+    monkeypatch.setattr(sqlite_units, "LOG_WAIT_S", 0.001)
+    log = Path(f"{path}-wal")
+
+    async def scenario() -> None:
+        store = SqliteStore(path)
+        gate = Gate()
+        reading = asyncio.create_task(store.read(gate))
+        await gate.wait_reached()
+        for number in range(100):
+            await store.write(put(number % 5, BIG))
+        assert log.stat().st_size > 5_000_000
+        gate.opened.set()
+        await reading
+        for number in range(20):
+            await store.write(put(number % 5, BIG))
+        assert log.stat().st_size < 2_000_000
+        await store.close()
 
     run(scenario())
 
@@ -572,7 +636,7 @@ def test_a_group_whose_transaction_is_lost_fails_as_a_whole(store: SqliteStore, 
 def test_another_process_that_holds_the_database_too_long_is_told_of(
     path: Path, monkeypatch: pytest.MonkeyPatch, connections: Connections
 ):
-    monkeypatch.setattr(sqlite_store, "BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(sqlite_units, "BUSY_TIMEOUT_S", 0.01)
 
     async def scenario() -> None:
         store = SqliteStore(path)

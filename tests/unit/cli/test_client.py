@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lambdad.cli import client
-from lambdad.cli.client import ClientCommand, Connection, daemon_info, find_endpoint_url
+from lambdad.cli.client import ClientCommand, ClientGroup, Connection, ask, daemon_info, find_endpoint_url
 from lambdad.cli.failures import CommandFailed
 from lambdad.domain.errors import LambdadError
 from unit.cli.conftest import Stubs
@@ -136,15 +136,20 @@ def test_what_is_no_url_is_one_line() -> None:
 
 
 @contextmanager
-def answering(body: bytes) -> Iterator[str]:
-    """Another server, which answers everything alike."""
+def answering(body: bytes, status: int = 200, received: list[tuple[str, str, bytes]] | None = None) -> Iterator[str]:
+    """Another server, which answers everything alike; `received` gets method and path, type and body of requests."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            if received is not None:
+                sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                received.append((f"{self.command} {self.path}", self.headers.get("Content-Type", ""), sent))
+            self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        do_POST = do_GET
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -175,6 +180,72 @@ def test_an_answer_that_is_not_of_the_api_is_one_line(body: bytes) -> None:
 def test_a_daemon_says_what_it_is() -> None:
     with answering(b'{"version": "1.2", "pid": 7, "data_dir": "/data"}') as url:
         assert daemon_info(url) == client.DaemonInfo("1.2", 7, Path("/data"))
+
+
+def test_a_page_is_read_or_posted_to() -> None:
+    received: list[tuple[str, str, bytes]] = []
+    with answering(b'{"events": 3}', received=received) as url:
+        assert ask(url, "events?function=f") == {"events": 3}
+        assert ask(url, "events/purge", {"dead": True}) == {"events": 3}
+    assert received[0][0] == "GET /_lambdad/events?function=f"
+    assert received[1] == ("POST /_lambdad/events/purge", "application/json", b'{"dead": true}')
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"message": "There is no\\n page"}', "There is no page"),
+        (b'{"Type": "Service", "Message": "An error occurred"}', "An error occurred"),
+        (b"{}", "what answers at .* is not lambdad"),
+        (b"[]", "what answers at .* is not lambdad"),
+        (b"<html>Bad gateway</html>", "what answers at .* is not lambdad"),
+    ],
+)
+def test_what_a_page_refuses_is_one_line(body: bytes, message: str) -> None:
+    with answering(body, status=400) as url, pytest.raises(CommandFailed, match=f"^{message}$"):
+        ask(url, "events")
+
+
+@click.group(cls=ClientGroup)
+def group() -> None:
+    """Hold a command."""
+
+
+@group.command(name="where")
+@click.pass_obj
+def where(connection: Connection) -> None:
+    """Say where to."""
+    click.echo(f"{connection.endpoint_url} {connection.region}{connection.flags}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["where"], "http://127.0.0.1:4566 us-east-1"),
+        (["--endpoint-url", "http://a:1", "where"], "http://a:1 us-east-1 --endpoint-url http://a:1"),
+        (["where", "--endpoint-url", "http://a:1/"], "http://a:1 us-east-1 --endpoint-url http://a:1/"),
+        (
+            ["--endpoint-url", "http://a:1", "where", "--region", "eu-west-1"],
+            "http://a:1 eu-west-1 --endpoint-url http://a:1 --region eu-west-1",
+        ),
+        (
+            ["--region", "eu-west-1", "where", "--endpoint-url", "http://b:2"],
+            "http://b:2 eu-west-1 --region eu-west-1 --endpoint-url http://b:2",
+        ),
+    ],
+)
+def test_a_group_passes_on_where_the_daemon_is(arguments: list[str], said: str) -> None:
+    assert CliRunner().invoke(group, arguments).stdout == f"{said}\n"
+
+
+@pytest.mark.parametrize(("access_key", "account_id"), [("111122223333", "111122223333"), ("test", ""), (None, "")])
+def test_the_account_of_the_access_key(
+    monkeypatch: pytest.MonkeyPatch, access_key: str | None, account_id: str
+) -> None:
+    if access_key is not None:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    assert Connection("http://127.0.0.1:4566").account_id == account_id
 
 
 def failing(error: BaseException) -> click.Command:

@@ -23,7 +23,7 @@ def test_help_loads_no_library_but_click() -> None:
     assert (HEAVY - {"asyncio"}).isdisjoint(names)
 
 
-@pytest.mark.parametrize("name", ["deploy", "invoke", "logs", "ls", "demo"])
+@pytest.mark.parametrize("name", ["deploy", "invoke", "logs", "ls", "events", "demo"])
 def test_a_command_loads_nothing_heavy_until_it_runs(name: str) -> None:
     assert HEAVY.isdisjoint(loaded(f"import lambdad.cli.{name}"))
 

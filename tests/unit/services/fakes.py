@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from lambdad.adapters.clock import FakeClock
 from lambdad.adapters.memory_blobs import MemoryBlobs
+from lambdad.adapters.memory_metrics import MemoryMetricStore
 from lambdad.adapters.memory_store import MemoryStore
+from lambdad.domain import destinations
 from lambdad.domain.arns import LATEST, FunctionKey, FunctionReference
+from lambdad.domain.destinations import Destination
+from lambdad.domain.events import Purpose
 from lambdad.domain.functions import FunctionVersion
 from lambdad.domain.invocations import Invocation, Outcome
 from lambdad.domain.packages import PackageInfo
@@ -21,8 +25,10 @@ from lambdad.ports.runtimes import InstalledRuntime
 from lambdad.services.aliases import AliasesService
 from lambdad.services.code import CodeService
 from lambdad.services.concurrency import ConcurrencyService
+from lambdad.services.event_invoke_configs import EventInvokeConfigsService
 from lambdad.services.functions import FunctionsService, default_logging
 from lambdad.services.invoke import InvokeService, Targets
+from lambdad.services.metrics import Metrics
 
 KEY = FunctionKey("000000000000", "us-east-1", "f")
 
@@ -63,6 +69,18 @@ class FakeHost:
         self.retired.append(version.revision_id)
 
 
+class FakeDestinations:
+    """Lets every target pass that is not named `absent`."""
+
+    def __init__(self) -> None:
+        self.checked: list[tuple[str, str, Purpose]] = []
+
+    async def check(self, version: FunctionVersion, destination: Destination, purpose: Purpose) -> None:
+        self.checked.append((version.role, destination.arn, purpose))
+        if destination.name == "absent":
+            raise destinations.invalid(destination.arn)
+
+
 class World:
     """The services, put together as the application does."""
 
@@ -70,24 +88,49 @@ class World:
         self.store = MemoryStore()
         self.blobs = MemoryBlobs()
         self.host = FakeHost()
-        clock = FakeClock()
+        self.clock = FakeClock()
+        self.destinations = FakeDestinations()
+        self.changes: list[FunctionKey] = []
         self.targets = Targets(self.store)
         self.concurrency = ConcurrencyService(self.store, self._changed)
         self.code = CodeService(self.store, self.blobs, FakeUnpacked(), _inspect, _unused)
         host: Any = self.host
         runtimes: Any = FakeRuntimes()
         self.functions = FunctionsService(
-            self.store, self.code, host, runtimes, clock, created=self.targets.remember, changed=self._changed
+            self.store,
+            self.code,
+            host,
+            runtimes,
+            self.clock,
+            self.destinations,
+            created=self.targets.remember,
+            changed=self._changed,
         )
         self.aliases = AliasesService(self.store, self._changed)
-        self.invoke = InvokeService(self.targets, self.concurrency, host, clock)
+        self.event_invoke_configs = EventInvokeConfigsService(self.store, self.clock, self.destinations, self._changed)
+        self.metrics = Metrics(MemoryMetricStore(), self.clock)
+        self.invoke = InvokeService(self.targets, self.concurrency, host, self.clock, self.metrics)
 
     def _changed(self, key: FunctionKey) -> None:
+        self.changes.append(key)
         self.targets.forget(key)
         self.concurrency.recount(key)
 
     async def create(self, code: bytes = b"one", key: FunctionKey = KEY, **fields: Any) -> FunctionVersion:
         return await self.functions.create(draft(key, **fields), code, {}, False)
+
+
+def scenario(test: Callable[[World], Awaitable[None]]) -> Callable[[], None]:
+    """Run an asynchronous test in a world of its own."""
+
+    def run() -> None:
+        async def inside() -> None:
+            await test(World())
+
+        asyncio.run(inside())
+
+    run.__name__ = test.__name__
+    return run
 
 
 def draft(key: FunctionKey = KEY, **fields: Any) -> FunctionVersion:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
 import pytest
 
-from lambdad.domain.errors import PreconditionFailedException, ResourceConflictException, ResourceNotFoundException
-from unit.services.fakes import World, reference
+from lambdad.domain.errors import (
+    InvalidParameterValueException,
+    PreconditionFailedException,
+    ResourceConflictException,
+    ResourceNotFoundException,
+)
+from lambdad.domain.events import Purpose
+from unit.services.fakes import KEY, World, reference, scenario
 
-
-def scenario(test: Callable[[World], Awaitable[None]]) -> Callable[[], None]:
-    """Run an asynchronous test in a world of its own."""
-
-    def run() -> None:
-        async def inside() -> None:
-            await test(World())
-
-        asyncio.run(inside())
-
-    run.__name__ = test.__name__
-    return run
+QUEUE = "arn:aws:sqs:us-east-1:000000000000:dlq"
 
 
 @scenario
@@ -106,3 +98,53 @@ async def test_deleting_a_function_takes_everything(world: World) -> None:
     for qualifier in (None, "1"):
         with pytest.raises(ResourceNotFoundException):
             await world.functions.get(reference(qualifier))
+
+
+@scenario
+async def test_a_dead_letter_queue_is_checked_when_it_is_set_and_published_with_the_version(world: World) -> None:
+    created = await world.create(dead_letter_arn=QUEUE)
+    assert world.destinations.checked == [(created.role, QUEUE, Purpose.DEAD_LETTER)]
+    assert (await world.functions.publish(reference(), None, None, None)).dead_letter_arn == QUEUE
+    await world.functions.update_configuration(reference(), {"timeout_s": 9}, None)
+    assert len(world.destinations.checked) == 1
+    updated = await world.functions.update_configuration(reference(), {"dead_letter_arn": ""}, None)
+    assert updated.dead_letter_arn == ""
+    assert len(world.destinations.checked) == 1
+    assert (await world.functions.get(reference("1"))).version.dead_letter_arn == QUEUE
+
+
+@scenario
+async def test_a_dead_letter_queue_is_checked_for_the_role_that_comes_with_it(world: World) -> None:
+    await world.create()
+    role = "arn:aws:iam::000000000000:role/other"
+    await world.functions.update_configuration(reference(), {"role": role, "dead_letter_arn": QUEUE}, None)
+    assert world.destinations.checked == [(role, QUEUE, Purpose.DEAD_LETTER)]
+
+
+@scenario
+async def test_a_dead_letter_queue_that_is_none_changes_nothing(world: World) -> None:
+    absent = "arn:aws:sns:us-east-1:000000000000:absent"
+    with pytest.raises(InvalidParameterValueException):
+        await world.create(dead_letter_arn=absent)
+    created = await world.create()
+    for arn in (absent, f"{QUEUE}.fifo", "arn:aws:lambda:us-east-1:000000000000:function:g"):
+        with pytest.raises(InvalidParameterValueException, match="ARN.*" + arn):
+            await world.functions.update_configuration(reference(), {"dead_letter_arn": arn}, None)
+    assert (await world.functions.get(reference())).version == created
+
+
+@scenario
+async def test_recursive_loops_are_terminated_unless_they_are_allowed(world: World) -> None:
+    await world.create()
+    assert await world.functions.recursion_config(reference()) == "Terminate"
+    world.changes.clear()
+    await world.functions.put_recursion_config(reference(), "Allow")
+    assert world.changes == [KEY]
+    assert await world.functions.recursion_config(reference()) == "Allow"
+    await world.functions.publish(reference(), None, None, None)
+    assert await world.functions.recursion_config(reference()) == "Allow"
+    with pytest.raises(InvalidParameterValueException, match="permitted on Lambda functions only"):
+        await world.functions.put_recursion_config(reference("1"), "Allow")
+    await world.functions.delete(reference())
+    with pytest.raises(ResourceNotFoundException):
+        await world.functions.recursion_config(reference())

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from lambdad.ingress.lambda_api import aliases, concurrency, functions, tags
+from lambdad.ingress.lambda_api import aliases, concurrency, event_invoke_configs, functions, recursion, tags
+from lambdad.ingress.lambda_api.asynchronous import Acceptor, invoke_async
 from lambdad.ingress.operations import Handler
 from lambdad.services.aliases import AliasesService
 from lambdad.services.concurrency import ConcurrencyService
+from lambdad.services.event_invoke_configs import EventInvokeConfigsService
 from lambdad.services.functions import FunctionsService
 from lambdad.services.tags import TagsService
 
@@ -24,6 +26,8 @@ class LambdaServices:
     functions: FunctionsService
     aliases: AliasesService
     concurrency: ConcurrencyService
+    event_invoke_configs: EventInvokeConfigsService
+    events: Acceptor
     tags: TagsService
     endpoint_url: Callable[[], str]
 
@@ -39,6 +43,8 @@ def operations(services: LambdaServices) -> dict[str, Handler]:
         "PublishVersion": functions.publish_version,
         "UpdateFunctionCode": functions.update_function_code,
         "UpdateFunctionConfiguration": functions.update_function_configuration,
+        "GetFunctionRecursionConfig": recursion.get_function_recursion_config,
+        "PutFunctionRecursionConfig": recursion.put_function_recursion_config,
     }
     of_aliases = {
         "CreateAlias": aliases.create_alias,
@@ -52,12 +58,21 @@ def operations(services: LambdaServices) -> dict[str, Handler]:
         "GetFunctionConcurrency": concurrency.get_function_concurrency,
         "PutFunctionConcurrency": concurrency.put_function_concurrency,
     }
+    of_event_invoke_configs = {
+        "DeleteFunctionEventInvokeConfig": event_invoke_configs.delete_function_event_invoke_config,
+        "GetFunctionEventInvokeConfig": event_invoke_configs.get_function_event_invoke_config,
+        "ListFunctionEventInvokeConfigs": event_invoke_configs.list_function_event_invoke_configs,
+        "PutFunctionEventInvokeConfig": event_invoke_configs.put_function_event_invoke_config,
+        "UpdateFunctionEventInvokeConfig": event_invoke_configs.update_function_event_invoke_config,
+    }
     of_tags = {"ListTags": tags.list_tags, "TagResource": tags.tag_resource, "UntagResource": tags.untag_resource}
     return {
         **{name: partial(handler, services.functions) for name, handler in of_functions.items()},
         **{name: partial(handler, services.aliases) for name, handler in of_aliases.items()},
         **{name: partial(handler, services.concurrency) for name, handler in of_concurrency.items()},
+        **{name: partial(handler, services.event_invoke_configs) for name, handler in of_event_invoke_configs.items()},
         **{name: partial(handler, services.tags) for name, handler in of_tags.items()},
         "GetAccountSettings": partial(concurrency.get_account_settings, services.functions, services.concurrency),
         "GetFunction": partial(functions.get_function, services.functions, services.endpoint_url),
+        "InvokeAsync": partial(invoke_async, services.events),
     }

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
-from lambdad.domain.errors import InvalidParameterValueException
 from lambdad.domain.functions import Alias
 from lambdad.ingress.lambda_api.functions import reference
+from lambdad.ingress.lambda_api.markers import marker_after, place_of
 from lambdad.ingress.operations import Call, Output, Params
 from lambdad.services.aliases import AliasesService
-from lambdad.services.functions import INVALID_MARKER, page_limit
+from lambdad.services.functions import page_limit
 
 
 async def create_alias(aliases: AliasesService, call: Call, params: Params) -> Output:
@@ -49,23 +48,15 @@ async def list_aliases(aliases: AliasesService, call: Call, params: Params) -> O
     shown, following = await aliases.list(
         reference(call, params),
         params.get("FunctionVersion"),
-        _after(params.get("Marker")),
+        place_of(params.get("Marker")),
         page_limit(params.get("MaxItems")),
     )
-    marker = base64.urlsafe_b64encode(following.encode()).decode("ascii") if following is not None else None
-    return {"Aliases": [_output(alias) for alias in shown], "NextMarker": marker}
+    return {"Aliases": [_output(alias) for alias in shown], "NextMarker": marker_after(following)}
 
 
 def _weights(params: Params) -> dict[str, float] | None:
     routing = params.get("RoutingConfig")
     return None if routing is None else dict(routing.get("AdditionalVersionWeights") or {})
-
-
-def _after(marker: str | None) -> str:
-    try:
-        return base64.b64decode(marker or "", altchars=b"-_", validate=True).decode()
-    except ValueError:
-        raise InvalidParameterValueException(INVALID_MARKER) from None
 
 
 def _output(alias: Alias) -> Output:

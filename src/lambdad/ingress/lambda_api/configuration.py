@@ -11,8 +11,9 @@ from lambdad.domain.functions import FunctionVersion, LoggingConfig, is_latest, 
 from lambdad.ingress.operations import Call, Output, Params
 from lambdad.services.functions import hex_to_base64
 
-# The documents that people learn from write the account as a word (seed 003); it stands for the caller's own.
+# The documents that people learn from write account and region as words (seed 003); they stand for the caller's own.
 _ACCOUNT_AS_WORD: Final = "iam::account:"
+_PLACE_AS_WORDS: Final = ":region:account:"
 
 _NOT_LISTED: Final = frozenset(
     {
@@ -30,7 +31,6 @@ _UNSUPPORTED: Final = (
     "AcceleratorConfig",
     "CapacityProviderConfig",
     "CodeSigningConfigArn",
-    "DeadLetterConfig",
     "DurableConfig",
     "FileSystemConfigs",
     "ImageConfig",
@@ -72,6 +72,8 @@ def output(version: FunctionVersion, arn: str | None = None) -> dict[str, Any]:
     }
     if version.environment:
         shown["Environment"] = {"Variables": dict(version.environment)}
+    if version.dead_letter_arn:
+        shown["DeadLetterConfig"] = {"TargetArn": version.dead_letter_arn}
     if version.runtime_version:
         arn = runtime_version_arn(version.key.region, version.runtime_version)
         shown["RuntimeVersionConfig"] = {"RuntimeVersionArn": arn}
@@ -118,6 +120,8 @@ def changes(call: Call, params: Params) -> dict[str, Any]:
         found["ephemeral_storage_mb"] = params["EphemeralStorage"]["Size"]
     if params.get("Environment") is not None:
         found["environment"] = dict(params["Environment"].get("Variables") or {})
+    if params.get("DeadLetterConfig") is not None:
+        found["dead_letter_arn"] = _dead_letter_arn(call, params["DeadLetterConfig"].get("TargetArn") or "")
     if (params.get("TracingConfig") or {}).get("Mode") is not None:
         found["tracing_mode"] = params["TracingConfig"]["Mode"]
     if params.get("LoggingConfig") is not None:
@@ -138,6 +142,10 @@ def _logging_changes(config: Params) -> Mapping[str, str]:
 def role(call: Call, arn: str) -> str:
     """An execution role's ARN, with the caller's account where it only says `account`."""
     return arn.replace(_ACCOUNT_AS_WORD, f"iam::{call.account_id}:", 1)
+
+
+def _dead_letter_arn(call: Call, arn: str) -> str:
+    return arn.replace(_PLACE_AS_WORDS, f":{call.region}:{call.account_id}:", 1)
 
 
 def architecture(params: Params) -> str | None:

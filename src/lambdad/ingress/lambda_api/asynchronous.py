@@ -1,0 +1,27 @@
+"""InvokeAsync, which AWS has deprecated in favour of Invoke with the invocation type Event."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from lambdad.domain.arns import FunctionReference
+from lambdad.ingress.lambda_api.functions import reference
+from lambdad.ingress.operations import Call, Output, Params
+from lambdad.ingress.payloads import check_json
+
+ACCEPTED = 202
+
+
+class Acceptor(Protocol):
+    """Takes events for functions that will run later."""
+
+    async def accept(
+        self, reference: FunctionReference, request_id: str, payload: bytes, trace: str | None = None
+    ) -> None:
+        """Put an event on disk. Raises ServiceError for a function that there is not, or an event that is too large."""
+
+
+async def invoke_async(events: Acceptor, call: Call, params: Params) -> Output:
+    check_json(params["InvokeArgs"])
+    await events.accept(reference(call, params), call.request_id, params["InvokeArgs"])
+    return {"Status": ACCEPTED}
