@@ -3,10 +3,11 @@
 # make check  style, types, layers
 # make bench  the benchmarks behind SPECIFICATION.md, with their figures
 # make stages where the time goes in a cold start and in a warm invocation
+# make soak   kill the daemon 300 times while it takes in events and runs them, and look for what is lost
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench stages setup test-tools test-runtimes clean
+.PHONY: help run test check bench stages soak setup test-tools test-runtimes clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +19,7 @@ WANTED_RUNTIMES := python3.8 python3.9 python3.10 python3.11 python3.12 python3.
 WORKERS ?= 2
 
 help:
-	@sed -n '1,5s/^# //p' Makefile
+	@sed -n '1,6s/^# //p' Makefile
 
 # The virtual environment. Debian keeps ensurepip in a package of its own.
 $(READY): pyproject.toml
@@ -83,6 +84,10 @@ bench: test-runtimes
 
 stages: sandbox-tools
 	@PYTHONPATH=tests $(BIN)/python -m perf.stages
+
+soak: test-runtimes
+	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest --cycles 300 \
+	    tests/faults/test_event_crashes.py::test_no_event_is_lost_however_often_the_daemon_is_killed
 
 check: setup
 	$(BIN)/ruff check src tests

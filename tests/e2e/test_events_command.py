@@ -73,6 +73,8 @@ def test_failed_events_are_sent_again_after_a_repair(hasty: Daemon, unique: Call
         assert (function, attempts, outcome) == (name, str(ATTEMPTS), "RetriesExhausted")
         assert "no luck" in error
         assert "at all" not in error
+    for request_id in request_ids:
+        assert "RetriesExhausted" in lambdad(hasty, "events", "outcome", request_id).stdout
     assert sum_of(hasty, name, "AsyncEventsReceived") == 2
     assert sum_of(hasty, name, "AsyncEventsDropped") == 2
     assert (
@@ -140,7 +142,7 @@ def test_what_goes_wrong_is_said_in_a_line(shared_daemon: Daemon) -> None:
     assert failed.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [(), ("list",), ("redrive",), ("purge",)])
+@pytest.mark.parametrize("words", [(), ("list",), ("outcome",), ("redrive",), ("purge",)])
 def test_there_is_help(shared_daemon: Daemon, words: tuple[str, ...]) -> None:
     shown = lambdad(shared_daemon, "events", *words, "--help")
     assert shown.returncode == 0

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import io
-import os
 import random
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,35 +13,10 @@ from botocore.exceptions import ClientError
 
 from daemons import Daemon, DaemonDied, create_python, zip_of
 from faults.calm import assert_calm
+from faults.disks import EXPECTED, fill
 from faults.processes import eventually
 
-DISK_MB = 24
 ECHO = "def handler(event, context):\n    return event\n"
-EXPECTED = (
-    r"the store cannot be used",
-    r"Logs cannot be written",
-    r"[Nn]o space left on device",
-    r"database or disk is full",
-    r"disk I/O error",
-)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MB, which becomes the data directory; what the daemon says goes to another."""
-    if shutil.which("mount") is None or os.geteuid() != 0:
-        pytest.skip("mounting a small tmpfs needs root and the mount command")
-    folder = tmp_path / "data"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "lambdad-test", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"a tmpfs cannot be mounted here: {mounted.stderr.decode()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture
@@ -54,26 +24,6 @@ def daemon(disk: Path) -> Iterator[Daemon]:
     own = Daemon(disk, ("--drain-timeout", "1"))
     yield own.start()
     own.stop()
-
-
-def fill(disk: Path) -> Path:
-    """Leave no byte free."""
-    filler = disk / "filler"
-    with filler.open("ab", buffering=0) as file:
-        for size in (1 << 20, 1 << 12, 1):
-            while fits(file, size):
-                pass
-    return filler
-
-
-def fits(file: io.FileIO, size: int) -> bool:
-    try:
-        file.write(b"x" * size)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        return False
-    return True
 
 
 def package(number: int) -> bytes:

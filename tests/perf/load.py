@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from lambdad.bench.client import Load
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
-def wrk(directory: Path) -> Callable[[str, bytes, int, float], Load]:
+def wrk(directory: Path, headers: Mapping[str, str] | None = None) -> Callable[[str, bytes, int, float], Load]:
     """Something that posts the same JSON again and again; its arguments: URL, body, clients, seconds.
 
     Any answer other than 2xx fails the test. wrk takes whole seconds.
@@ -24,11 +24,12 @@ def wrk(directory: Path) -> Callable[[str, bytes, int, float], Load]:
     if program is None:
         pytest.skip("wrk is not installed")
     script = directory / "post.lua"
+    sent = {"Content-Type": "application/json", **(headers or {})}
 
     def run(url: str, body: bytes, clients: int, seconds: float) -> Load:
         script.write_text(
             f"wrk.method = 'POST'\nwrk.body = [==[{body.decode()}]==]\n"
-            "wrk.headers['Content-Type'] = 'application/json'\n"
+            + "".join(f"wrk.headers['{name}'] = '{value}'\n" for name, value in sent.items())
         )
         command = [program, "-t1", f"-c{clients}", f"-d{round(seconds)}s", "--latency", "-s", str(script), url]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout

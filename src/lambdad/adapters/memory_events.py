@@ -53,8 +53,10 @@ class MemoryEventStore:
                     error_code=event.error_code,
                     error_message=event.error_message,
                 )
-        for ending in changes.endings:
-            self._end(ending)
+        ended = [ending for ending in changes.endings if self._end(ending)]
+        for ending in ended:
+            for event in ending.follow_ups:
+                self._accept(self._waiting, event)
         return ids
 
     async def recover(self) -> int:
@@ -188,15 +190,15 @@ class MemoryEventStore:
     def _take(self, number: int) -> Event | None:
         return self._waiting.pop(number, None) or self._leased.pop(number, None)
 
-    def _end(self, ending: Ending) -> None:
+    def _end(self, ending: Ending) -> bool:
+        """Whether the event was in the queue, and has ended now."""
         queued = self._take(ending.event.id)
         if queued is None:
-            return
+            return False
         ended = _Ended(ending.event, ending.condition, ending.ended_ms)
         payload = queued.payload if ended.is_dead else b""
         self._ended[queued.id] = replace(ended, event=replace(ending.event, payload=payload))
-        for event in ending.follow_ups:
-            self._accept(self._waiting, event)
+        return True
 
     def _lease(self, lane: str, chosen: Sequence[Event], limit: int, max_bytes: int) -> Leased:
         events: list[Event] = []

@@ -58,9 +58,24 @@ def list_command(connection: Connection, function: str, failed: bool, limit: int
     elif not events:
         output.say(f"no events{_of(function)} {_have_failed(failed)}", err=True)
     else:
-        output.say_table(*_event_table(listed, connection, failed=failed))
+        output.say_table(*_event_table(listed, connection, have_ended=failed))
         if len(events) == limit:
             output.say(f"there may be more than these {limit}: see --limit", err=True)
+
+
+@command.command(name="outcome")
+@click.argument("request_id")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def outcome_command(connection: Connection, request_id: str, as_json: bool) -> None:
+    """Say how an invocation has ended, by its request id."""
+    ended = _read(connection, "events/outcome", "", request_id=request_id)
+    if as_json:
+        output.say_json([describe_event(event) for event in ended["events"]])
+    elif ended["events"]:
+        output.say_table(*_event_table(ended, connection, have_ended=True))
+    else:
+        raise CommandFailed(f"no asynchronous invocation {request_id} has ended that is remembered")
 
 
 @command.command(name="redrive")
@@ -167,9 +182,9 @@ def describe_event(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _event_table(
-    listed: Mapping[str, Any], connection: Connection, *, failed: bool
+    listed: Mapping[str, Any], connection: Connection, *, have_ended: bool
 ) -> tuple[Sequence[Column], Sequence[Sequence[Any]]]:
-    last = Column("outcome") if failed else Column("next attempt", _until(listed["now_ms"]), is_number=True)
+    last = Column("outcome") if have_ended else Column("next attempt", _until(listed["now_ms"]), is_number=True)
     columns = (
         Column("id", is_number=True),
         Column("function"),

@@ -21,6 +21,7 @@ from lambdad.cli.client import ClientCommand, Connection
 @click.option("--event-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read the event here.")
 @click.option("--qualifier", help="A version or an alias.")
 @click.option("--log/--no-log", "with_log", default=False, help="Print the end of the log too, on standard error.")
+@click.option("--async", "later", is_flag=True, help="Only queue the event, and print its request id.")
 @click.option("--dry-run", is_flag=True, help="Only check that the function could be invoked.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document: status, version, payload, log.")
 @click.pass_obj
@@ -31,6 +32,7 @@ def command(
     event_file: Path | None,
     qualifier: str | None,
     with_log: bool,
+    later: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -39,11 +41,15 @@ def command(
     The answer is printed as it came, and on a terminal in a form that is easy to read. When the function fails, the
     error is on standard error and the exit status is 1.
     """
+    if later and (dry_run or with_log):
+        raise click.UsageError("--async goes neither with --dry-run nor with --log.")
     payload = read_event(event, event_file)
     request: dict[str, Any] = {"FunctionName": name, "Payload": payload}
     if qualifier:
         request["Qualifier"] = qualifier
-    if dry_run:
+    if later:
+        request["InvocationType"] = "Event"
+    elif dry_run:
         request["InvocationType"] = "DryRun"
     elif with_log:
         request["LogType"] = "Tail"
@@ -52,6 +58,8 @@ def command(
     log = log_tail(answer)
     if as_json:
         output.say_json(document(answer, answered, log))
+    elif later:
+        output.say(answer["ResponseMetadata"]["RequestId"])
     elif dry_run:
         output.say(f"{name} can be invoked")
     else:

@@ -18,6 +18,8 @@ from lambdad import __version__
 from lambdad.cli import output
 from lambdad.domain.settings import CHOICES, ENVIRONMENT_PREFIX, Settings, neighbour_endpoints, split_neighbours
 
+NUMBER_MAX = 1e9
+"""Of settings with a fraction: thirty years, if it is seconds."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -48,7 +50,7 @@ def setting_options(function: F) -> F:
         elif item.name == "neighbour":
             options.update(type=Neighbour(), multiple=True)
         elif isinstance(item.default, float):
-            options["type"] = click.FloatRange(min=0)
+            options["type"] = click.FloatRange(0, NUMBER_MAX)
         elif isinstance(item.default, bool):
             options["is_flag"] = True
         elif isinstance(item.default, int):
@@ -78,10 +80,8 @@ def command(**options: Any) -> None:
     if re.fullmatch(r"\d{12}", settings.account_id) is None:
         raise click.BadParameter("an account id is twelve digits", param_hint="--account-id")
     for name, value in options.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise click.BadParameter(
-                f"{value} is not a number of seconds or times", param_hint=f"--{name.replace('_', '-')}"
-            )
+        if isinstance(value, float) and math.isnan(value):  # which click finds in every range
+            raise click.BadParameter("nan is not a number", param_hint=f"--{name.replace('_', '-')}")
     try:
         neighbour_endpoints(settings.neighbour)
     except ValueError as error:

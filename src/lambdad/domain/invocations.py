@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lambdad.domain import quotas
@@ -11,7 +12,7 @@ from lambdad.domain import quotas
 
 @dataclass(slots=True)
 class Invocation:
-    """An event for a function. `payload` passes through unparsed."""
+    """An event for a function. `payload` passes through unparsed; `begun` is called when the function is given it."""
 
     request_id: str
     invoked_arn: str
@@ -19,6 +20,7 @@ class Invocation:
     trace_header: str
     client_context: str | None = None
     tail_log: bool = False
+    begun: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

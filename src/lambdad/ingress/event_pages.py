@@ -30,6 +30,8 @@ class QueuedEvents(Protocol):
 
     async def rows(self, selection: Selection, *, dead: bool, limit: int) -> Sequence[EventRow]: ...
 
+    async def endings(self, request_ids: Sequence[str]) -> Sequence[EventRow]: ...
+
     async def redrive(self, selection: Selection) -> int:
         """Send dead events again; returns how many."""
 
@@ -50,6 +52,10 @@ class _Listed(_Of, frozen=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=ROWS_MAX)] = ROWS
 
 
+class _Asked(_Of, frozen=True, kw_only=True):
+    request_id: str
+
+
 class _Redriven(_Of, frozen=True):
     ids: tuple[Annotated[int, msgspec.Meta(ge=1, le=ID_MAX)], ...] = ()
 
@@ -64,6 +70,7 @@ def event_pages(events: QueuedEvents, clock: Clock, account_id: str, region: str
     return {
         ("GET", "events"): pages.summaries,
         ("GET", "events/list"): pages.rows,
+        ("GET", "events/outcome"): pages.outcome,
         ("POST", "events/redrive"): pages.redrive,
         ("POST", "events/purge"): pages.purge,
     }
@@ -90,6 +97,12 @@ class _EventPages:
         listed = from_query(request, _Listed)
         rows = await self._events.rows(Selection(self._lane(listed)), dead=listed.dead, limit=listed.limit)
         return {**self._context(listed), "events": msgspec.to_builtins(rows)}
+
+    async def outcome(self, request: Request) -> Mapping[str, Any]:
+        """How an invocation has ended; nothing when it has not, or when that was forgotten."""
+        asked = from_query(request, _Asked)
+        rows = await self._events.endings([asked.request_id])
+        return {**self._context(asked), "events": msgspec.to_builtins(rows)}
 
     async def redrive(self, request: Request) -> Mapping[str, Any]:
         redriven = await from_body(request, _Redriven)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Final
@@ -75,22 +76,21 @@ class Attempts:
         target = self._invoke.known_target(function_reference(lane))
         return target.reserved if target is not None else None
 
-    async def attempt(self, event: Event) -> Ending | Postponed:
+    async def attempt(self, event: Event, begun: Callable[[], None] = lambda: None) -> Ending | Postponed:
         try:
             if event.purpose is Purpose.INVOCATION:
-                return await self._run(event)
+                return await self._run(event, begun)
+            begun()
             return await self._deliver(event)
         except Exception as error:  # an event is not lost for a fault of ours: it is tried again, as after any other
             logger.exception("an attempt at event %d (request %s) failed", event.id, event.request_id)
-            failed = replace(
-                event, backoffs=event.backoffs + 1, error_code=_SYSTEM_ERROR_CODE, error_message=repr(error)
-            )
+            failed = _failed(replace(event, backoffs=event.backoffs + 1), _SYSTEM_ERROR_CODE, repr(error))
             wait_ms = retry_policy.backoff_ms(failed.backoffs, self._delay_scale)
             return Postponed(replace(failed, due_ms=self._now_ms() + wait_ms), holds_lane=False)
 
     # Invocations
 
-    async def _run(self, event: Event) -> Ending | Postponed:
+    async def _run(self, event: Event, begun: Callable[[], None]) -> Ending | Postponed:
         reference = function_reference(event.lane)
         try:
             target = await self._invoke.target(reference)
@@ -106,7 +106,7 @@ class Attempts:
             return self._dropped(
                 _failed(event, _THROTTLED_CODE, "Rate Exceeded."), Condition.ZERO_RESERVED_CONCURRENCY, target
             )
-        request = InvokeRequest(reference, event.request_id, event.payload, trace=event.trace)
+        request = InvokeRequest(reference, event.request_id, event.payload, trace=event.trace, begun=begun)
         try:
             version, outcome = await self._invoke.invoke(request)
         except RecursiveInvocationException as error:
@@ -186,8 +186,7 @@ class Attempts:
         step = retry_policy.next_delivery_step(
             refused, event.invocations, event.backoffs, now_ms - event.accepted_ms, self._delay_scale
         )
-        if event.purpose is not Purpose.DEAD_LETTER:  # which goes on carrying what went wrong with its event
-            event = _failed(event, code, reason)
+        event = _failed(event, code, reason)
         if not isinstance(step, Condition):
             return Postponed(replace(event, due_ms=now_ms + step), holds_lane=not refused)
         logger.warning(
@@ -218,7 +217,12 @@ def function_reference(arn: str) -> FunctionReference:
 
 
 def _failed(event: Event, code: int, message: str) -> Event:
-    """The event with what went wrong; the message is cut, and is text that every store can take."""
+    """The event with what went wrong; the message is cut, and is text that every store can take.
+
+    A dead letter goes on carrying what went wrong with the event that it is made of.
+    """
+    if event.purpose is Purpose.DEAD_LETTER:
+        return event
     text = message[:ERROR_MESSAGE_CHARACTERS].encode("utf-8", "replace").decode()
     return replace(event, error_code=code, error_message=text)
 

@@ -177,6 +177,8 @@ class Environment:
             self._send = None
             self.state = lifecycle.after(self.state, Event.ASSIGN)
             send(running)
+            if running.invocation.begun is not None:
+                running.invocation.begun()
 
     # The Runtime API
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -43,8 +43,8 @@ class Postponed:
 class Work(Protocol):
     """What is done with events."""
 
-    async def attempt(self, event: Event) -> Ending | Postponed:
-        """Try an event. Never raises."""
+    async def attempt(self, event: Event, begun: Callable[[], None]) -> Ending | Postponed:
+        """Try an event; `begun` is called once it has reached what it is for, if it does. Never raises."""
 
     def concurrency(self, lane: str) -> int | None:
         """How many events of a lane may run at once, if that is known."""
@@ -270,10 +270,18 @@ class EventQueue:
 
     async def _attempt(self, lane: Lane, event: Event) -> None:
         streak = lane.streak
-        result = await self._work.attempt(event)
+        has_begun = False
+
+        def begun() -> None:
+            nonlocal has_begun
+            lane.begun += not has_begun
+            has_begun = True
+
+        result = await self._work.attempt(event, begun)
         if self._closed:
             return  # it was cut short by the daemon's end, and is leased: it runs again
         lane.running -= 1
+        lane.begun -= has_begun
         size = len(event.payload)
         if isinstance(result, Ending):
             lane.finished(streak)

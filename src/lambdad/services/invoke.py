@@ -113,7 +113,7 @@ class Targets:
 
 @dataclass(slots=True)
 class InvokeRequest:
-    """What a caller asks for."""
+    """What a caller asks for. `begun` is called when the event is given to the function."""
 
     reference: FunctionReference
     request_id: str
@@ -121,6 +121,7 @@ class InvokeRequest:
     client_context: str | None = None
     trace: str | None = None
     tail_log: bool = False
+    begun: Callable[[], None] | None = None
 
 
 class InvokeService:
@@ -233,4 +234,5 @@ class InvokeService:
             header,
             request.client_context,
             request.tail_log,
+            request.begun,
         )

@@ -1,7 +1,8 @@
 """One lane of the event queue: what of it is in memory, and how much of it may run at once.
 
-A lane begins with few events at a time. Functions that answer quickly need no more; when they take long, the number
-doubles each time that this is looked at, up to the function's reserved concurrency or a thousand. A lane that was
+A lane begins with few events at a time. Functions that answer quickly need no more. While they take long, the number
+doubles each time that this is looked at, up to the function's reserved concurrency or a thousand; unless few of those
+that were let in have reached an environment: then others would only wait there instead of here. A lane that was
 throttled, or met an error of the system, pauses, and then tries one event alone; when that one gets through, the others
 follow.
 """
@@ -19,6 +20,8 @@ TICK_S: Final = 0.05
 """How often a busy lane is looked at."""
 QUICK_S: Final = 0.005
 """An event that takes no longer than this does not gain from more at once: the processors are what it waits for."""
+WAITING_FOR_EACH: Final = 4
+"""So many are let in for each that runs: from how many wait, the pool tells how many environments it takes."""
 LANE_EVENTS: Final = quotas.CONCURRENT_EXECUTIONS
 """So many events of a lane are in memory."""
 LANE_BYTES: Final = 1024 * 1024
@@ -38,6 +41,8 @@ class Lane:
     limit: int = LANE_EVENTS
     ready: deque[Event] = field(default_factory=deque)
     running: int = 0
+    begun: int = 0
+    """Of those that run, how many have reached what they are for."""
     held: int = 0
     """Events in memory: ready, running, or with an outcome that is being written."""
     held_bytes: int = 0
@@ -121,7 +126,11 @@ class Lane:
             self.allowed = self.initial
         elif self.allowed < self.initial:
             self.allowed = min(2 * self.allowed, self.initial)
-        elif self.ready and self.running >= self.allowed and passed_s * self.allowed > QUICK_S * self.served:
+        elif (
+            self.ready
+            and WAITING_FOR_EACH * self.begun >= self.allowed
+            and passed_s * self.allowed > QUICK_S * self.served
+        ):
             self.allowed = min(2 * self.allowed, LANE_EVENTS)
         self.served = 0
         self.looked_at_s = now_s

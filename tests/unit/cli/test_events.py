@@ -200,6 +200,21 @@ def test_events_for_programs(daemon: Daemon) -> None:
     assert (second["Ended"], second["NextAttempt"]) == ("2026-11-21T03:54:24.000Z", None)
 
 
+def test_the_outcome_of_an_invocation(daemon: Daemon) -> None:
+    ended = event(8, condition="Success", ended_ms=NOW_MS)
+    daemon.answers["events/outcome"] = {**OWN, "events": [ended]}
+    assert run("outcome", "request-8").stdout.split("\t")[5] == "Success"
+    (document,) = json.loads(run("outcome", "request-8", "--json").stdout)
+    assert document["Outcome"] == "Success"
+
+
+def test_an_outcome_that_nobody_remembers(daemon: Daemon) -> None:
+    daemon.answers["events/outcome"] = {**OWN, "events": []}
+    result = run("outcome", "r")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "no asynchronous invocation r has ended that is remembered\n"
+
+
 def test_more_events_than_shown_are_hinted_at(daemon: Daemon) -> None:
     daemon.answers["events/list"] = {**OWN, "events": [event(7), event(8)]}
     assert run("list", "--limit", "2").stderr == "there may be more than these 2: see --limit\n"

@@ -88,6 +88,19 @@ def test_a_dry_run(stubs: Stubs) -> None:
     assert run("f", "--dry-run").stdout == "f can be invoked\n"
 
 
+def test_an_event_to_be_run_later(stubs: Stubs) -> None:
+    expected = {"FunctionName": "f", "Payload": b"{}", "InvocationType": "Event"}
+    stubs.answers("lambda", "invoke", {**answer(b""), "StatusCode": 202}, expected)
+    assert run("f", "--async").stdout == f"{METADATA['RequestId']}\n"
+
+
+@pytest.mark.parametrize("other", ["--dry-run", "--log"])
+def test_what_runs_later_answers_nothing_now(other: str) -> None:
+    result = run("f", "--async", other)
+    assert result.exit_code == 2
+    assert "--async goes neither" in result.stderr
+
+
 def test_a_dry_run_for_programs(stubs: Stubs) -> None:
     stubs.answers("lambda", "invoke", {"StatusCode": 204, "Payload": StreamingBody(io.BytesIO(), 0)})
     document = json.loads(run("f", "--dry-run", "--json").stdout)

@@ -44,6 +44,10 @@ class Queue:
         self.asked.append(("rows", selection, dead, limit))
         return self.events
 
+    async def endings(self, request_ids: Sequence[str]) -> Sequence[EventRow]:
+        self.asked.append(("endings", *request_ids))
+        return self.events
+
     async def redrive(self, selection: Selection) -> int:
         self.asked.append(("redrive", selection))
         return 3
@@ -159,6 +163,13 @@ def test_what_is_listed(query: str, selection: Selection, dead: bool, limit: int
     world = World()
     assert world.get(f"events/list{query}")[0] == 200
     assert world.queue.asked == [("rows", selection, dead, limit)]
+
+
+def test_the_outcome_of_an_invocation() -> None:
+    world = World()
+    assert world.get("events/outcome?request_id=r")[0] == 200
+    assert world.queue.asked == [("endings", "r")]
+    assert world.get("events/outcome")[0] == 400
 
 
 def test_events_are_listed_with_all_that_is_known() -> None:

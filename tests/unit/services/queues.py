@@ -43,6 +43,7 @@ class FakeWork:
         self.acts: deque[Act] = deque()
         self.holds: set[str] = set()
         self.limits: dict[str, int] = {}
+        self.has_no_environment: set[str] = set()
         self.tried: list[Event] = []
         self.running: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
@@ -51,8 +52,10 @@ class FakeWork:
     def concurrency(self, lane: str) -> int | None:
         return self.limits.get(lane)
 
-    async def attempt(self, event: Event) -> Ending | Postponed:
+    async def attempt(self, event: Event, begun: Callable[[], None]) -> Ending | Postponed:
         self.tried.append(event)
+        if event.lane not in self.has_no_environment:
+            begun()
         self.running[event.lane] += 1
         self.most[event.lane] = max(self.most[event.lane], self.running[event.lane])
         if event.lane in self.holds:

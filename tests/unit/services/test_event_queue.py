@@ -193,6 +193,16 @@ async def test_slow_functions_get_more_at_once_until_their_limit(w: Waiting) -> 
 
 
 @scenario
+async def test_those_that_wait_for_an_environment_ask_for_no_more(w: Waiting) -> None:
+    w.work.holds.add(F)
+    w.work.has_no_environment.add(F)
+    await w.accept(100)
+    await w.clock.advance(5)
+
+    assert w.work.running[F] == 4
+
+
+@scenario
 async def test_quick_functions_stay_with_few(w: Waiting) -> None:
     await w.accept(2_000)
     await w.clock.advance(1)

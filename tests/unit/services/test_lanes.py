@@ -13,7 +13,7 @@ NOW_MS = 1_000_000
 def lane(ready: int = 0, running: int = 0) -> Lane:
     made = Lane("lane", 4)
     made.ready.extend(Event(number, "lane", "r", b"", 0, 0) for number in range(ready))
-    made.running = running
+    made.running = made.begun = running
     made.held = ready + running
     return made
 
@@ -35,15 +35,32 @@ def test_slow_ones_double_each_time_that_they_are_looked_at() -> None:
     allowed = []
     for tick in range(1, 11):
         busy.look(tick * TICK_S)
-        busy.running = busy.allowed
+        busy.running = busy.begun = busy.allowed
         allowed.append(busy.allowed)
     assert allowed == [8, 16, 32, 64, 128, 256, 512, LANE_EVENTS, LANE_EVENTS, LANE_EVENTS]
+
+
+def test_those_that_have_not_begun_ask_for_no_more() -> None:
+    busy = lane(ready=100, running=4)
+    busy.begun = 0
+    busy.look(TICK_S)
+    assert busy.allowed == 4
+
+
+def test_some_wait_for_each_that_runs_so_that_the_pool_knows_of_them() -> None:
+    busy = lane(ready=100, running=4)
+    allowed = []
+    for tick in range(1, 5):
+        busy.look(tick * TICK_S)
+        busy.running = busy.allowed
+        allowed.append(busy.allowed)
+    assert allowed == [8, 16, 32, 32]
 
 
 def test_nothing_is_decided_in_less_than_a_tick() -> None:
     busy = lane(ready=100, running=4)
     busy.look(TICK_S)
-    busy.running = 8
+    busy.running = busy.begun = 8
     busy.look(1.5 * TICK_S)
     assert busy.allowed == 8
 
@@ -95,7 +112,7 @@ def test_after_a_pause_more_run_step_by_step() -> None:
     busy.finished(1)
     allowed = [busy.at_once]
     for tick in (1, 2, 3):
-        busy.running = busy.allowed
+        busy.running = busy.begun = busy.allowed
         for _ in range(100):
             busy.finished(0)
         busy.look(tick * TICK_S)
