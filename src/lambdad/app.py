@@ -188,6 +188,7 @@ class Daemon:
             loop.create_task(self._code.collect()),
             loop.create_task(self._metrics.run()),
             loop.create_task(self._queue.forget_endings()),
+            loop.create_task(self._queue.expire()),
         ]
         await self._queue.start()
 

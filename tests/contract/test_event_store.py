@@ -556,6 +556,15 @@ async def test_the_last_of_many_lanes_are_found(store: EventStore):
     assert [row.request_id for row in await dead_rows(store, limit=10)] == [str(n) for n in range(99, 89, -1)]
 
 
+@in_event_loop
+async def test_of_events_at_the_same_instant_the_first_accepted_is_due_first_and_the_last_ended_last(store: EventStore):
+    await accepted(store, event_of("first", OTHER), event_of("second", ORDERS))
+    assert requests(await in_queue(store, limit=1)) == ["first"]
+    taken = await leased(store, event_of("third", ORDERS), event_of("fourth", OTHER))
+    await end(store, *(ended(event, Condition.REFUSED) for event in taken))
+    assert requests(await dead_rows(store, limit=1)) == ["fourth"]
+
+
 @pytest.mark.parametrize(
     ("lane", "meant"),
     [
@@ -660,7 +669,7 @@ async def test_a_dead_event_is_redriven_once(store: EventStore):
     assert [event.payload for event in await take(store, due_ms=NOW_MS + 200)] == [b'"r"']
 
 
-@pytest.mark.parametrize("condition", [*SUCCEEDED, Condition.PURGED])
+@pytest.mark.parametrize("condition", [*sorted(SUCCEEDED), Condition.PURGED])
 def test_what_succeeded_or_was_purged_is_not_dead(store: EventStore, condition: Condition):
     @in_event_loop
     async def scenario() -> None:

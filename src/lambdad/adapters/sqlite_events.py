@@ -1,6 +1,6 @@
 """The event store in a SQLite file of its own, so that the queue waits for nobody else's writes.
 
-The file does not shrink: what a long queue has left is used again. To give it back would cost the writer 0.2 s for every
+The file does not shrink: what a long queue has left is used again. Giving it back would cost the writer 0.2 s for every
 4 MB, with everybody waiting.
 """
 
@@ -18,6 +18,7 @@ MIGRATIONS: Final = migrations_of("events")
 
 BATCH: Final = 1000
 """How many events one unit of work changes, where there is no bound to how many there are; others come in between."""
+
 
 class SqliteEventStore:
     """An `EventStore` in the SQLite file `path`.

@@ -32,8 +32,11 @@ BUSY_TIMEOUT_S = 5.0
 LOG_BYTES = 64 * 1024 * 1024
 """What the write-ahead log is cut back to, and beyond which the writer waits for readers so as to begin it anew."""
 
-LOG_WAIT_S = 1.0
-"""How long it waits for them. A reader that takes longer is let alone until the log has grown by as much again."""
+LOG_WAIT_S = 0.1
+"""How long it waits for them at a time: it takes a new look at who is reading after that."""
+
+LOG_ATTEMPTS = 10
+"""How often. A reader that takes longer is let alone until the log has grown by as much again."""
 
 
 def migrations_of(database: str) -> tuple[str, ...]:
@@ -256,16 +259,20 @@ def _bound_log(connection: sqlite3.Connection, log: Path, limit_bytes: int) -> i
 
     SQLite does that by itself at a moment without readers, which need not come when they follow one another closely.
     """
-    busy = True
     size_bytes = 0
     with suppress(OSError, sqlite3.Error):  # the log goes on growing, and this is tried again
         size_bytes = log.stat().st_size
         if size_bytes <= limit_bytes:
             return limit_bytes
         _wait_for_others(connection, LOG_WAIT_S)
-        ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(RESTART)")
-        _wait_for_others(connection, BUSY_TIMEOUT_S)
-    return size_bytes + LOG_BYTES if busy else LOG_BYTES
+        try:
+            for _ in range(LOG_ATTEMPTS):
+                ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(RESTART)")
+                if not busy:
+                    return LOG_BYTES
+        finally:
+            _wait_for_others(connection, BUSY_TIMEOUT_S)
+    return size_bytes + LOG_BYTES
 
 
 def _wait_for_others(connection: sqlite3.Connection, seconds: float) -> None:

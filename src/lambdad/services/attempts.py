@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
-from lambdad.domain import retry_policy
+from lambdad.domain import quotas, retry_policy
 from lambdad.domain.arns import FunctionReference, parse_function_name
 from lambdad.domain.errors import (
     RecursiveInvocationException,
@@ -74,7 +74,15 @@ class Attempts:
         if not is_function(lane):
             return DELIVERIES_AT_ONCE
         target = self._invoke.known_target(function_reference(lane))
-        return target.reserved if target is not None else None
+        if target is None:
+            return None
+        return quotas.CONCURRENT_EXECUTIONS if target.reserved is None else target.reserved
+
+    def max_age_ms(self, lane: str) -> int | None:
+        if not is_function(lane):
+            return retry_policy.DELIVERY_AGE_MS
+        target = self._invoke.known_target(function_reference(lane))
+        return self._policy(target).max_event_age_ms if target is not None else None
 
     async def attempt(self, event: Event, begun: Callable[[], None] = lambda: None) -> Ending | Postponed:
         try:

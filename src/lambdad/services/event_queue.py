@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
@@ -22,7 +22,7 @@ from lambdad.ports.clock import Clock
 from lambdad.ports.events import EventRow, EventStore, LaneSummary, Selection
 from lambdad.ports.store import StoreUnavailable
 from lambdad.services.event_journal import EventJournal
-from lambdad.services.lanes import LANE_EVENTS, TICK_S, Lane
+from lambdad.services.lanes import FETCH, LANE_EVENTS, TICK_S, Lane
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ FETCH_BYTES: Final = 4 * 1024 * 1024
 PURGE_BATCH: Final = 1_000
 STORE_RETRY_S: Final = 1.0
 FORGET_EVERY_S: Final = 30.0
+EXPIRE_EVERY_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,9 @@ class Work(Protocol):
 
     def concurrency(self, lane: str) -> int | None:
         """How many events of a lane may run at once, if that is known."""
+
+    def max_age_ms(self, lane: str) -> int | None:
+        """The age at which an event of a lane ends, if that is known; `attempt` ends it then, and does nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,18 @@ class EventQueue:
                 logger.error("old events cannot be forgotten: %s", error)
             await self._clock.sleep(FORGET_EVERY_S)
 
+    async def expire(self) -> None:
+        """End what has become too old before its turn came, for ever. The application runs this as a task."""
+        while True:
+            await self._clock.sleep(EXPIRE_EVERY_S)
+            for lane in list(self._lanes.values()):
+                max_age_ms = self._work.max_age_ms(lane.name)
+                if max_age_ms is not None:
+                    try:
+                        await self._expire(lane, self._now_ms() - max_age_ms)
+                    except StoreUnavailable as error:
+                        logger.error("events of %s cannot be read yet: %s", lane.name, error)
+
     async def accept(self, event: Event) -> None:
         """Put an event into the queue; it is on disk when this returns. Raises StoreUnavailable."""
         lane = self._lane(event.lane)
@@ -123,14 +139,15 @@ class EventQueue:
         if leased:
             lane.ready.append(replace(event, id=number))
         else:
-            lane = self._lane(event.lane)  # it may have been empty in between, and forgotten
+            lane = self._lane(event.lane)
             lane.is_due(event.due_ms)
         self._pump(lane)
 
     def hasten(self, key: FunctionKey) -> None:
         """A function has changed: what was throttled or met an error of the system may fare better now."""
         for lane in list(self._lanes.values()):
-            if lane.next_due_ms is not None and (lane.name == key.arn or lane.name.startswith(f"{key.arn}:")):
+            is_held = lane.streak > 0 or lane.next_due_ms is not None
+            if is_held and (lane.name == key.arn or lane.name.startswith(f"{key.arn}:")):
                 self._spawn(self._hasten(lane))
 
     async def stop(self, seconds: float) -> None:
@@ -183,6 +200,7 @@ class EventQueue:
     # Lanes
 
     def _lane(self, name: str) -> Lane:
+        """The lane of that name. One that is empty is forgotten: what has waited for something asks for it again."""
         lane = self._lanes.get(name)
         if lane is None:
             lane = self._lanes[name] = Lane(name, self._limits.initial_concurrency)
@@ -203,18 +221,14 @@ class EventQueue:
         lane.look(self._clock.monotonic())
         lane.limit = self._work.concurrency(lane.name) or lane.limit
         while lane.can_start(now_ms):
-            event = lane.ready.popleft()
-            lane.running += 1
-            task = asyncio.get_running_loop().create_task(self._attempt(lane, event))
-            self._attempts.add(task)
-            task.add_done_callback(self._attempts.discard)
+            self._begin_attempt(lane, lane.ready.popleft())
         limit = lane.wants(now_ms)
         if limit > 0 and (not lane.held or lane.room_bytes(self._held_bytes) > 0):
             lane.fetching = True
             self._spawn(self._fetch(lane, limit))
         self._wake_in_time(lane, now_ms)
-        if lane.is_empty:
-            self._lanes.pop(lane.name, None)
+        if lane.is_empty and self._lanes.get(lane.name) is lane:
+            del self._lanes[lane.name]
 
     def _wake_in_time(self, lane: Lane, now_ms: int) -> None:
         if lane.ready and now_ms >= lane.paused_until_ms:
@@ -256,17 +270,39 @@ class EventQueue:
         lane.fetching = False
         self._pump(lane)
 
+    async def _expire(self, lane: Lane, last_accepted_ms: int) -> None:
+        """End the events of a lane that were accepted until then and do not run."""
+        old = [event for event in lane.ready if event.accepted_ms <= last_accepted_ms]
+        lane.ready = deque(event for event in lane.ready if event.accepted_ms > last_accepted_ms)
+        for event in old:
+            self._begin_attempt(lane, event)
+        old_on_disk = lane.next_due_ms is not None
+        while old_on_disk:
+            leased = await self._store.lease_older(lane.name, last_accepted_ms + 1, FETCH, FETCH_BYTES)
+            lane = self._lane(lane.name)
+            for event in leased.events:
+                self._hold(lane, len(event.payload))
+                self._begin_attempt(lane, event)
+            old_on_disk = bool(leased.events)
+
     async def _hasten(self, lane: Lane) -> None:
         try:
             await self._store.hasten(lane.name, self._now_ms())
         except StoreUnavailable as error:
             logger.error("events of %s wait for their time: %s", lane.name, error)
             return
+        lane = self._lane(lane.name)
         lane.resume()
         lane.is_due(self._now_ms())
         self._pump(lane)
 
     # Attempts
+
+    def _begin_attempt(self, lane: Lane, event: Event) -> None:
+        lane.running += 1
+        task = asyncio.get_running_loop().create_task(self._attempt(lane, event))
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
 
     async def _attempt(self, lane: Lane, event: Event) -> None:
         streak = lane.streak
@@ -283,15 +319,14 @@ class EventQueue:
         lane.running -= 1
         lane.begun -= has_begun
         size = len(event.payload)
-        if isinstance(result, Ending):
+        if result.event.invocations > event.invocations:
             lane.finished(streak)
+        if isinstance(result, Ending):
             self._journal.settle(result, lambda: self._ended(lane, size, result))
         else:
             if result.holds_lane:
                 wait_ms = retry_policy.backoff_ms(streak + 1, self._limits.delay_scale)
-                lane.hold_back(streak, max(result.event.due_ms, self._now_ms() + wait_ms))
-            else:
-                lane.finished(streak)
+                lane.hold_back(streak, self._now_ms() + wait_ms)
             self._journal.settle(result.event, lambda: self._put_back(lane, size, result.event.due_ms))
         self._pump(lane)
 

@@ -430,37 +430,52 @@ def test_nobody_writes_between_the_reads_and_the_writes_of_a_unit(store: SqliteS
 # The log
 
 
-async def readers_in_a_row(store: SqliteStore, finished: asyncio.Event) -> None:
-    """Reads of which each begins before the one ahead of it ends, so that there is a reader at every moment."""
-    gate = Gate()
-    reading = asyncio.create_task(store.read(gate))
-    while not finished.is_set():
-        await gate.wait_reached()
-        next_gate = Gate()
-        next_reading = asyncio.create_task(store.read(next_gate))
-        await next_gate.wait_reached()
-        gate.opened.set()
-        await reading
-        gate, reading = next_gate, next_reading
-    gate.opened.set()
-    await reading
+def put_other(number: int) -> Callable[[Tables], None]:
+    """A unit of work that replaces a record by one that is large, and different everywhere."""
+    return put(number % 5, {"filler": f"{number:05}" * 12_000})
+
+
+def looking(gate: Gate) -> Callable[[Tables], None]:
+    """A unit of work that reads, and then holds what it has read as it was."""
+
+    def work(tables: Tables) -> None:
+        names_in(tables)
+        gate(tables)
+
+    return work
 
 
 def test_the_log_stays_small_though_there_is_a_reader_at_every_moment(path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sqlite_units, "LOG_BYTES", 1_000_000)
-    monkeypatch.setattr(sqlite_units, "LOG_WAIT_S", float(DEADLINE_S))
+    log = Path(f"{path}-wal")
 
     async def scenario() -> None:
         store = SqliteStore(path)
-        finished = asyncio.Event()
-        reading = asyncio.create_task(readers_in_a_row(store, finished))
-        largest_bytes = 0
+        gate = Gate()
+        reading = asyncio.create_task(store.read(looking(gate)))
+
+        async def relieve() -> None:
+            """Have another reader begin before the present one ends."""
+            nonlocal gate, reading
+            ending, ended = gate, reading
+            gate = Gate()
+            reading = asyncio.create_task(store.read(looking(gate)))
+            await gate.wait_reached()
+            ending.opened.set()
+            await ended
+
+        await gate.wait_reached()
+        sizes = []
         for number in range(100):
-            await store.write(put(number % 5, BIG))
-            largest_bytes = max(largest_bytes, Path(f"{path}-wal").stat().st_size)
-        finished.set()
+            writing = asyncio.create_task(store.write(put_other(number)))
+            while not (await asyncio.wait([writing], timeout=0.02))[0]:  # the writer waits for those that read
+                await relieve()
+            await writing
+            sizes.append(log.stat().st_size)
+            await relieve()
+        gate.opened.set()
         await reading
-        assert 1_000_000 < largest_bytes < 2_000_000
+        assert 1_000_000 < max(sizes) < 2_000_000
         await store.close()
 
     run(scenario())
@@ -474,15 +489,15 @@ def test_a_reader_that_stays_stops_nobody(path: Path, monkeypatch: pytest.Monkey
     async def scenario() -> None:
         store = SqliteStore(path)
         gate = Gate()
-        reading = asyncio.create_task(store.read(gate))
+        reading = asyncio.create_task(store.read(looking(gate)))
         await gate.wait_reached()
         for number in range(100):
-            await store.write(put(number % 5, BIG))
+            await store.write(put_other(number))
         assert log.stat().st_size > 5_000_000
         gate.opened.set()
         await reading
         for number in range(20):
-            await store.write(put(number % 5, BIG))
+            await store.write(put_other(number))
         assert log.stat().st_size < 2_000_000
         await store.close()
 

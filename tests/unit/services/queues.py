@@ -43,6 +43,7 @@ class FakeWork:
         self.acts: deque[Act] = deque()
         self.holds: set[str] = set()
         self.limits: dict[str, int] = {}
+        self.ages_ms: dict[str, int] = {}
         self.has_no_environment: set[str] = set()
         self.tried: list[Event] = []
         self.running: Counter[str] = Counter()
@@ -52,12 +53,19 @@ class FakeWork:
     def concurrency(self, lane: str) -> int | None:
         return self.limits.get(lane)
 
+    def max_age_ms(self, lane: str) -> int | None:
+        return self.ages_ms.get(lane)
+
     async def attempt(self, event: Event, begun: Callable[[], None]) -> Ending | Postponed:
         self.tried.append(event)
         if event.lane not in self.has_no_environment:
             begun()
         self.running[event.lane] += 1
         self.most[event.lane] = max(self.most[event.lane], self.running[event.lane])
+        now_ms = int(self._clock.time() * 1000)
+        if now_ms - event.accepted_ms >= self.ages_ms.get(event.lane, now_ms):
+            self.running[event.lane] -= 1
+            return Ending(event, Condition.EVENT_AGE_EXCEEDED, now_ms)
         if event.lane in self.holds:
             gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((event.lane, gate))

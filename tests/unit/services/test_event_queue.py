@@ -14,7 +14,7 @@ from lambdad.domain.events import Condition, Ending, Event
 from lambdad.ports.events import Changes, Selection
 from lambdad.ports.store import StoreUnavailable
 from lambdad.services.event_journal import RETRY_S
-from lambdad.services.event_queue import PURGE_BATCH, Postponed
+from lambdad.services.event_queue import EXPIRE_EVERY_S, PURGE_BATCH, Postponed
 from lambdad.services.lanes import LANE_EVENTS
 from unit.services.queues import F, G, Waiting, retry_in, throttle
 
@@ -193,6 +193,19 @@ async def test_slow_functions_get_more_at_once_until_their_limit(w: Waiting) -> 
 
 
 @scenario
+async def test_a_limit_that_is_lifted_is_forgotten(w: Waiting) -> None:
+    w.work.holds.add(F)
+    w.work.limits[F] = 2
+    await w.accept(100)
+    await w.clock.advance(1)
+    assert w.work.running[F] == 2
+
+    w.work.limits[F] = LANE_EVENTS
+    await w.clock.advance(1)
+    assert w.work.running[F] == 100
+
+
+@scenario
 async def test_those_that_wait_for_an_environment_ask_for_no_more(w: Waiting) -> None:
     w.work.holds.add(F)
     w.work.has_no_environment.add(F)
@@ -341,6 +354,38 @@ async def test_purging_ends_what_waits_and_leaves_what_runs(w: Waiting) -> None:
     w.work.release(F)
     await w.clock.advance(1)
     assert w.work.tries(F) == figures.leased
+
+
+@scenario
+async def test_what_becomes_too_old_before_its_turn_ends_in_time(w: Waiting) -> None:
+    """In memory and on disk, while those that run take as long as they like."""
+    expiring = asyncio.ensure_future(w.queue.expire())
+    w.work.holds.add(F)
+    w.work.limits[F] = 2
+    w.work.ages_ms[F] = 60_000
+    total = 2 * LANE_EVENTS
+    await w.accept(total)
+    await w.clock.advance(59)
+    (figures,) = await w.queue.summaries()
+    assert figures.ended == 0
+
+    await w.clock.advance(EXPIRE_EVERY_S + 1)
+    (figures,) = await w.queue.summaries()
+    assert (figures.running, figures.dead) == (2, total - 2)
+    expiring.cancel()
+
+
+@scenario
+async def test_an_event_that_was_too_old_does_not_end_a_pause(w: Waiting) -> None:
+    w.work.always[F] = throttle
+    w.work.ages_ms[F] = 60_000
+    await w.accept(3)
+    await w.clock.advance(20)
+    await w.queue.accept(replace(w.event(F, "old"), accepted_ms=w.now_ms - 60_000))
+    before = w.work.tries(F)
+    await w.clock.advance(4)
+
+    assert w.work.tries(F) == before
 
 
 @scenario
