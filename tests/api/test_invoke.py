@@ -130,12 +130,6 @@ def test_a_dry_run_runs_nothing(functions, unique, knock, door, background):
     assert refused(functions.invoke, unique(), InvocationType="DryRun")[:2] == ("ResourceNotFoundException", 404)
 
 
-def test_asynchronous_invocation_is_declared_missing(functions, echo):
-    code, status, message = refused(functions.invoke, echo, InvocationType="Event")
-    assert (code, status) == ("NotImplementedException", 501)
-    assert message == "InvocationType Event is not implemented by lambdad yet."
-
-
 @pytest.mark.parametrize(("option", "member"), [("InvocationType", "invocationType"), ("LogType", "logType")])
 def test_an_unknown_choice_is_refused(functions, echo, option, member):
     code, status, message = refused(functions.invoke, echo, **{option: "Sometimes"})
@@ -270,7 +264,7 @@ def test_the_callers_trace_is_passed_on(shared_daemon, facts):
 
 def test_an_invocation_without_a_trace_gets_one(functions, facts):
     first, second = (functions.invoke(facts).payload["trace"] for _ in range(2))
-    assert re.fullmatch(r"Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0", first)
+    assert re.fullmatch(r"Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0;Lineage=1:[0-9a-f]{8}:0", first)
     assert first != second
 
 

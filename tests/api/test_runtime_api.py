@@ -162,7 +162,9 @@ def test_next_brings_the_event_and_what_belongs_to_it(functions, obedient, aws_l
     assert headers["lambda-runtime-aws-request-id"] == answer.request_id
     assert headers["lambda-runtime-invoked-function-arn"] == arn
     assert 2000 < int(headers["lambda-runtime-deadline-ms"]) - now_ms < 6000
-    assert re.fullmatch(r"Root=1-\w{8}-\w{24};Parent=\w{16};Sampled=0", headers["lambda-runtime-trace-id"])
+    assert re.fullmatch(
+        r"Root=1-\w{8}-\w{24};Parent=\w{16};Sampled=0;Lineage=1:\w{8}:0", headers["lambda-runtime-trace-id"]
+    )
     assert "lambda-runtime-client-context" not in headers
 
 

@@ -68,7 +68,7 @@ class AwsNeighbours:
         self._endpoints = dict(endpoints)
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
-        self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
+        self._slots = {service: asyncio.Semaphore(CALLS_AT_ONCE) for service in endpoints}
         self._session: Any = None
         self._clients: OrderedDict[tuple[str, str, str], Any] = OrderedDict()
         self._making_clients = threading.Lock()
@@ -93,9 +93,9 @@ class AwsNeighbours:
     ) -> Mapping[str, Any]:
         if service not in self._endpoints:
             raise NeighbourUnavailable(f"{service} has no endpoint")
-        await self._slots.acquire()
+        await self._slots[service].acquire()
         if self._closed:
-            self._slots.release()
+            self._slots[service].release()
             raise NeighbourUnavailable("lambdad is stopping")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Mapping[str, Any]] = loop.create_future()
@@ -107,12 +107,12 @@ class AwsNeighbours:
             except BaseException as error:  # noqa: BLE001 - it is raised where the call was made
                 result = error
             with contextlib.suppress(RuntimeError):  # the loop has ended, and with it those who waited
-                loop.call_soon_threadsafe(self._finish, answer, result)
+                loop.call_soon_threadsafe(self._finish, service, answer, result)
 
         try:
             threading.Thread(target=work, name=f"neighbour-{service}", daemon=True).start()
         except RuntimeError as error:
-            self._slots.release()
+            self._slots[service].release()
             raise NeighbourUnavailable(f"the system gives no thread to call {service}: {error}") from error
         return await answer
 
@@ -120,8 +120,10 @@ class AwsNeighbours:
         """Begin no more calls. Those that hang are left to themselves."""
         self._closed = True
 
-    def _finish(self, answer: asyncio.Future[Mapping[str, Any]], result: Mapping[str, Any] | BaseException) -> None:
-        self._slots.release()
+    def _finish(
+        self, service: str, answer: asyncio.Future[Mapping[str, Any]], result: Mapping[str, Any] | BaseException
+    ) -> None:
+        self._slots[service].release()
         if answer.cancelled():
             return
         if isinstance(result, BaseException):

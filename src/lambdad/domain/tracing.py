@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from typing import Final
+from urllib.parse import unquote
 
 RECURSION_LIMIT: Final = 16
 """A function runs so often in one chain of requests; the next invocation is stopped."""
@@ -53,7 +54,8 @@ def _fields(incoming: str, now: float, digits: str) -> dict[str, str]:
     """The fields of a header that are well-formed, with a root and a parent in any case."""
     fields = {"Root": f"1-{int(now):08x}-{digits[:24]}", "Parent": digits[24:]}
     for part in incoming.split(";"):
-        name, _, value = part.strip().partition("=")
+        name, _, quoted = part.strip().partition("=")
+        value = unquote(quoted)  # as SDKs send it on: `|` is not safe in a header for them
         if (_LINEAGE if name == "Lineage" else _VALUE).fullmatch(value):
             fields[name] = value
     return fields

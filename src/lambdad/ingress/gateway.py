@@ -102,7 +102,8 @@ class Gateway:
             if handler is None:
                 raise not_implemented(service_name, operation)
             parameters = service.parse(route, request, await self._body(request, operation))
-            call = Call(service_name, operation, caller.account_id, caller.region, request_id)
+            trace = request.headers.get("x-amzn-trace-id")
+            call = Call(service_name, operation, caller.account_id, caller.region, request_id, trace)
             return service.render(operation, await handler(call, parameters), request_id)
         except ServiceError as error:
             return self._error(service_name, error, request_id, operation)

@@ -16,6 +16,8 @@ class Call:
     account_id: str
     region: str
     request_id: str
+    trace: str | None = None
+    """The X-Ray trace header that came with it."""
 
 
 # The operation's input as the model names it, already validated: required members, lengths, ranges, patterns, enums.

@@ -92,9 +92,16 @@ class Attempts:
             return await self._deliver(event)
         except Exception as error:  # an event is not lost for a fault of ours: it is tried again, as after any other
             logger.exception("an attempt at event %d (request %s) failed", event.id, event.request_id)
-            failed = _failed(replace(event, backoffs=event.backoffs + 1), _SYSTEM_ERROR_CODE, repr(error))
-            wait_ms = retry_policy.backoff_ms(failed.backoffs, self._delay_scale)
-            return Postponed(replace(failed, due_ms=self._now_ms() + wait_ms), holds_lane=False)
+            return self._broken_off(replace(event, backoffs=event.backoffs + 1), repr(error))
+
+    def _broken_off(self, event: Event, reason: str) -> Ending | Postponed:
+        """The same as after an error of the system, but for this event alone: others of its lane may fare better."""
+        if event.purpose is Purpose.INVOCATION:
+            failed = _failed(event, _SYSTEM_ERROR_CODE, reason)
+            result = self._after(failed, self._policy(None), Attempt.SYSTEM_ERROR, None, None)
+        else:
+            result = self._undelivered(event, _SYSTEM_ERROR_CODE, reason, refused=False)
+        return replace(result, holds_lane=False) if isinstance(result, Postponed) else result
 
     # Invocations
 
@@ -105,7 +112,7 @@ class Attempts:
         except ResourceNotFoundException as error:
             return self._dropped(_failed(event, error.status, error.message), Condition.FUNCTION_NOT_FOUND, None)
         except StoreUnavailable as error:
-            return self._backed_off(_failed(event, _SYSTEM_ERROR_CODE, str(error)), RetryPolicy(), None)
+            return self._backed_off(_failed(event, _SYSTEM_ERROR_CODE, str(error)), self._policy(None), None)
         policy = self._policy(target)
         age_ms = self._now_ms() - event.accepted_ms
         if age_ms >= policy.max_event_age_ms:
@@ -135,8 +142,9 @@ class Attempts:
         event = _failed(event, _FUNCTION_ERROR_CODE, _error_message(outcome))
         return self._after(event, policy, Attempt.FUNCTION_ERROR, target, answer)
 
-    def _policy(self, target: Target) -> RetryPolicy:
-        config = target.event_config
+    def _policy(self, target: Target | None) -> RetryPolicy:
+        """That of the function as it was named; AWS's defaults when it is not known."""
+        config = target.event_config if target is not None else None
         defaults = RetryPolicy(delay_scale=self._delay_scale)
         if config is None:
             return defaults

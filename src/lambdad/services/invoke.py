@@ -186,7 +186,7 @@ class InvokeService:
         target = await self.target(request.reference)
         version = target.choose(random.random())
         key = version.key
-        invocation = self._invocation(request, target, version)
+        invocation = self._admitted(request, target, version)
         await self._concurrency.enter(key, target.reserved)
         try:
             return version, await self._host.invoke(version, invocation)
@@ -198,7 +198,7 @@ class InvokeService:
         target = await self.target(request.reference)
         version = target.choose(random.random())
         key = version.key
-        invocation = self._invocation(request, target, version)
+        invocation = self._admitted(request, target, version)
         await self._concurrency.enter(key, target.reserved)
         try:
             stream = await self._host.invoke_stream(version, invocation)
@@ -216,6 +216,16 @@ class InvokeService:
         """What a reference leads to. Raises ResourceNotFoundException."""
         return self._targets.known(reference) or await self._targets.find(reference)
 
+    def _admitted(self, request: InvokeRequest, target: Target, version: FunctionVersion) -> Invocation:
+        """The same as `_invocation`, with what is stopped counted: `begin` leaves it to be stopped again."""
+        try:
+            return self._invocation(request, target, version)
+        except RecursiveInvocationException:
+            key, qualifier = version.key, request.reference.qualifier
+            name = MetricName.RECURSIVE_INVOCATIONS_DROPPED
+            self._metrics.count(key.account_id, key.region, key.name, qualifier, name)
+            raise
+
     def _invocation(self, request: InvokeRequest, target: Target, version: FunctionVersion) -> Invocation:
         """Raises RecursiveInvocationException when the function has come round too often."""
         active = version.tracing_mode == "Active"
@@ -223,9 +233,6 @@ class InvokeService:
             self._clock.time(), request.trace, new_trace_digits(), active=active, mark=target.mark
         )
         if earlier >= RECURSION_LIMIT and not target.may_loop:
-            key, qualifier = version.key, request.reference.qualifier
-            name = MetricName.RECURSIVE_INVOCATIONS_DROPPED
-            self._metrics.count(key.account_id, key.region, key.name, qualifier, name)
             raise RecursiveInvocationException(_STOPPED_LOOP)
         return Invocation(
             request.request_id,

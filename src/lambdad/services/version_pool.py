@@ -50,8 +50,8 @@ class VersionPool:
         """How many environments to start for those who wait."""
         waiting = len(self._waiting)
         ready = len(self.ready)
-        if not self.start_s or not ready:
-            return max(0, waiting - self.starting)
+        if not self.start_s or not ready or math.isinf(self.service_s):
+            return max(0, waiting - self.starting)  # nothing is known yet of how soon one will be free
         # No fewer than the processors can run, or they would wait for each other's turn with lambdad.
         enough = max(math.ceil(waiting * self.service_s / self.start_s), self._least)
         patience_s = self.patience_s
@@ -109,9 +109,8 @@ class VersionPool:
 
     @property
     def service_s(self) -> float:
-        """How long an invocation takes that need not wait for the processor."""
-        shortest = min(self._shortest)
-        return 0.0 if math.isinf(shortest) else shortest
+        """How long an invocation takes that need not wait for the processor; infinite before one has ended."""
+        return min(self._shortest)
 
     def started(self, seconds: float) -> None:
         """A start has taken so long."""

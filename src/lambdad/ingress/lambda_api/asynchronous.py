@@ -23,5 +23,5 @@ class Acceptor(Protocol):
 
 async def invoke_async(events: Acceptor, call: Call, params: Params) -> Output:
     check_json(params["InvokeArgs"])
-    await events.accept(reference(call, params), call.request_id, params["InvokeArgs"])
+    await events.accept(reference(call, params), call.request_id, params["InvokeArgs"], call.trace)
     return {"Status": ACCEPTED}
