@@ -255,6 +255,7 @@ class Daemon:
             "uptime_s": round(time.time() - self._started, 3),
             "invocations_running": self._concurrency.running(),
             "host": dict(self.host.status()),
+            "neighbours": dict(self._neighbours.describe()),
         }
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from daemons import Daemon, create_python
+from faults.wire import get
 from neighbours import SERVICES, MotoServer
 from queued_events import HASTY, await_dead, await_lines, awaited, dead, send, sums, waiting
 from relay import Relay
@@ -127,6 +128,10 @@ def check_time(record: dict[str, Any], sent_s: float) -> None:
     assert TIMESTAMP.fullmatch(text)
     moment_s = datetime.datetime.fromisoformat(text).timestamp()
     assert sent_s - 0.001 <= moment_s <= time.time()
+
+
+def test_the_daemon_says_where_it_sends(daemon: Daemon, moto: MotoServer) -> None:
+    assert get(daemon, "/_lambdad/info").json["neighbours"] == moto.endpoints
 
 
 # The invocation record

@@ -27,7 +27,8 @@ def report(context, id, ends):
     global recorder
     if recorder is None:
         recorder = socket.create_connection(("127.0.0.1", int(os.environ["RECORDER_PORT"])))
-    line = json.dumps([context.function_name, id, context.aws_request_id, ends])
+    said = [os.environ["AWS_ENDPOINT_URL"], context.function_name, id, context.aws_request_id, ends]
+    line = json.dumps(said)
     recorder.sendall(line.encode() + b"\\n")
     if not recorder.recv(1):
         raise ConnectionError("the recorder has hung up")
@@ -71,13 +72,18 @@ class Run:
 
 
 class Recorder:
-    """A context manager. `runs` are those of all lives of the daemon, `life` is the number of the present one."""
+    """A context manager. `runs` are those of all lives of the daemon, `life` is the number of the present one.
+
+    A function belongs to the daemon whose address it was given: one that connects for the first time in the instant
+    between its daemon's death and its own is not taken for one of the next life.
+    """
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
         self.life = 1
         self._changed = threading.Condition()
         self._connections = 0
+        self._lives: dict[str, int] = {}
         self._held: set[str] = set()
         self._server = _Server(("127.0.0.1", 0), _Listener)
         self._server.recorder = self
@@ -127,14 +133,18 @@ class Recorder:
             last.sendall(b"null\n")
             assert last.recv(1)
         assert eventually(lambda: self._connections == 0, GONE_S), "functions have outlived their daemon"
-        self.life += 1
+        with self._changed:
+            # A free port comes again sooner or later: what lies further back is forgotten.
+            self._lives = {url: life for url, life in self._lives.items() if life == self.life}
+            self.life += 1
 
-    def heard(self, said: Any, life: int) -> None:
+    def heard(self, said: Any) -> None:
         """Note what a function has said; returns when it may go on."""
         if said is None:
             return
-        run = Run(*said, life)
+        url, *rest = said
         with self._changed:
+            run = Run(*rest, self._lives.setdefault(url, self.life))
             self.runs.append(run)
             self._changed.wait_for(lambda: run.function not in self._held)
 
@@ -169,10 +179,9 @@ class _Listener(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         recorder = self.server.recorder
-        life = recorder.life  # a function lives no longer than its daemon
         try:
             for line in self.rfile:
-                recorder.heard(json.loads(line), life)
+                recorder.heard(json.loads(line))
                 self.wfile.write(b"!")
         except OSError:
             pass  # killed in the middle of it

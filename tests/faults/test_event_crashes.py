@@ -173,7 +173,8 @@ def check(clients: list[Sent], recorder: Recorder, ended: list[Ending]) -> None:
     counts = Counter(ending.request_id for ending in ended)
     assert [request_id for request_id, count in counts.items() if count > 1] == [], "more than one ending"
     assert counts.keys() == by_request.keys(), "ran without an ending, or ended without a run"
-    assert [ending for ending in ended if not is_consistent(ending, by_request[ending.request_id])] == []
+    found = [(ending, by_request[ending.request_id]) for ending in ended]
+    assert [(ending, runs) for ending, runs in found if not is_consistent(ending, runs)] == []
 
 
 def is_consistent(ending: Ending, runs: list[Run]) -> bool:

@@ -84,7 +84,7 @@ class Attempts:
         target = self._invoke.known_target(function_reference(lane))
         return self._policy(target).max_event_age_ms if target is not None else None
 
-    async def attempt(self, event: Event, begun: Callable[[], None] = lambda: None) -> Ending | Postponed:
+    async def attempt(self, event: Event, begun: Callable[[], None]) -> Ending | Postponed:
         try:
             if event.purpose is Purpose.INVOCATION:
                 return await self._run(event, begun)

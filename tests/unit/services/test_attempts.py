@@ -43,6 +43,10 @@ ODD_ERRORS = [
 ]
 
 
+def unheard() -> None:
+    """Nobody asks when an attempt has begun."""
+
+
 class ToldHost(FakeHost):
     """Does what it was told for each invocation in turn: answers, or raises."""
 
@@ -92,12 +96,12 @@ class Surrounded(World):
         await self.event_invoke_configs.put(reference(qualifier), settings)
 
     async def ended(self, event: Event) -> Ending:
-        result = await self.attempts.attempt(event)
+        result = await self.attempts.attempt(event, unheard)
         assert isinstance(result, Ending), result
         return result
 
     async def postponed(self, event: Event) -> Postponed:
-        result = await self.attempts.attempt(event)
+        result = await self.attempts.attempt(event, unheard)
         assert isinstance(result, Postponed), result
         return result
 
@@ -278,11 +282,11 @@ async def test_throttles_go_on_until_the_event_is_too_old(w: Surrounded) -> None
     await w.configure({"max_event_age_s": 60})
     w.function.told.extend([TooManyRequestsException("Rate Exceeded.")] * 100)
     event, waits = w.event(), []
-    result: Ending | Postponed = await w.attempts.attempt(event)
+    result: Ending | Postponed = await w.attempts.attempt(event, unheard)
     while isinstance(result, Postponed):
         waits.append(result.event.due_ms - w.now_ms)
         await w.clock.advance(waits[-1] / 1000)
-        result = await w.attempts.attempt(result.event)
+        result = await w.attempts.attempt(result.event, unheard)
     assert waits == [1_000, 2_000, 4_000, 8_000, 16_000, 29_000]
     assert (result.condition, result.ended_ms) == (Condition.EVENT_AGE_EXCEEDED, event.accepted_ms + 60_000)
     assert result.event.invocations == 0
@@ -441,12 +445,12 @@ def test_a_target_that_refuses_gets_three_attempts(
         event, waits = replace(w.delivery(purpose), error_code=200, error_message="broken"), []
         is_letter = purpose is Purpose.DEAD_LETTER
         kept = (200, "broken") if is_letter else (403, "AccessDenied: you may not")
-        result: Ending | Postponed = await w.attempts.attempt(event)
+        result: Ending | Postponed = await w.attempts.attempt(event, unheard)
         while isinstance(result, Postponed):
             assert not result.holds_lane
             waits.append(result.event.due_ms - w.now_ms)
             assert len(waits) < DELIVERY_ATTEMPTS
-            result = await w.attempts.attempt(result.event)
+            result = await w.attempts.attempt(result.event, unheard)
         assert waits == [1_000, 2_000]
         assert (result.condition, result.event.invocations) == (Condition.REFUSED, DELIVERY_ATTEMPTS)
         assert (result.event.error_code, result.event.error_message) == kept
