@@ -35,6 +35,8 @@ REQUEST_LIMITS: Final = {
     "UpdateFunctionCode": quotas.UPDATE_FUNCTION_CODE_REQUEST_BYTES,
 }
 _DATED_PATH: Final = re.compile(r"/20\d\d-\d\d-\d\d/")
+# The services that say in X-Amz-Target what they are asked.
+_TARGETS: Final = {"AWSEvents": "events", "Logs_20140328": "logs"}
 _INTERNAL_ERROR: Final = "An error occurred and the request cannot be processed."
 _UNSIGNED: Final = credentials.CredentialScope("", "", "")
 
@@ -150,7 +152,7 @@ class Gateway:
         name = caller.service
         if not name:
             target = request.headers.get("x-amz-target", "")
-            name = "logs" if target.startswith("Logs_") else "lambda" if _DATED_PATH.match(request.path) else ""
+            name = _TARGETS.get(target.partition(".")[0]) or ("lambda" if _DATED_PATH.match(request.path) else "")
         if name in self.handlers:
             return name
         if not name:
