@@ -37,6 +37,7 @@ from lambdad.domain.arns import FunctionKey
 from lambdad.domain.logs import ServiceUnavailableException
 from lambdad.domain.settings import Settings, neighbour_endpoints
 from lambdad.ingress.event_pages import event_pages
+from lambdad.ingress.events_api import operations as events_operations
 from lambdad.ingress.gateway import Gateway
 from lambdad.ingress.http import HttpServer
 from lambdad.ingress.internal import InternalPages
@@ -44,6 +45,7 @@ from lambdad.ingress.invocations import Invocations
 from lambdad.ingress.lambda_api import LambdaServices
 from lambdad.ingress.lambda_api import operations as lambda_operations
 from lambdad.ingress.logs_api import operations as logs_operations
+from lambdad.ingress.logs_api.subscriptions import operations as subscription_operations
 from lambdad.ingress.metric_pages import metric_pages
 from lambdad.ingress.runtime_api import RuntimeListener
 from lambdad.ports.sandbox import SandboxDriver
@@ -60,8 +62,10 @@ from lambdad.services.event_queue import EventQueue, QueueLimits
 from lambdad.services.function_log import FunctionLogs
 from lambdad.services.functions import FunctionsService
 from lambdad.services.invoke import InvokeService, Targets
+from lambdad.services.log_subscriptions import LogSubscriptions
 from lambdad.services.logs import LogsService
 from lambdad.services.metrics import Metrics
+from lambdad.services.permissions import PermissionsService
 from lambdad.services.pool import HostParts, LocalHost
 from lambdad.services.tags import TagsService
 
@@ -91,6 +95,7 @@ class Daemon:
         self._metrics = Metrics(self._metric_store, self._clock)
         self._targets = Targets(self._store)
         self._concurrency = ConcurrencyService(self._store, self._function_changed)
+        self._permissions = PermissionsService(self._store, self._function_changed)
         self._invoke = InvokeService(self._targets, self._concurrency, self.host, self._clock, self._metrics)
         self._queue = self._event_queue()
         self._server = HttpServer(self._gateway())
@@ -144,8 +149,10 @@ class Daemon:
             created=self._targets.remember,
             changed=changed,
         )
-        events = AsynchronousInvocations(
-            self._queue, self._invoke, self._metrics, clock, settings.async_payload_kb * 1024
+        payload_bytes = settings.async_payload_kb * 1024
+        events = AsynchronousInvocations(self._queue, self._invoke, self._metrics, clock, payload_bytes)
+        self._subscriptions = LogSubscriptions(
+            self._log_store, self._logs, self._permissions, events, clock, payload_bytes
         )
         services = LambdaServices(
             functions=functions,
@@ -153,6 +160,7 @@ class Daemon:
             concurrency=self._concurrency,
             event_invoke_configs=EventInvokeConfigsService(self._store, clock, destinations, changed),
             events=events,
+            permissions=self._permissions,
             tags=TagsService(self._store),
             endpoint_url=lambda: self.endpoint_url,
         )
@@ -164,8 +172,12 @@ class Daemon:
             metric_pages(self._metrics, clock, *namespace),
         )
         return Gateway(
-            handlers={"lambda": lambda_operations(services), "logs": logs_operations(self._logs)},
-            invocations=Invocations(self._invoke, events),
+            handlers={
+                "lambda": lambda_operations(services),
+                "logs": logs_operations(self._logs) | subscription_operations(self._subscriptions),
+                "events": events_operations(),
+            },
+            invocations=Invocations(self._invoke, events, self._permissions),
             internal=internal,
             account_id=settings.account_id,
             region=settings.region,
@@ -173,6 +185,7 @@ class Daemon:
 
     async def start(self) -> None:
         """Listen, and begin the work in the background. Raises OSError when the address cannot be had."""
+        await self._subscriptions.start()
         recovered = await self._queue.recover()
         if recovered:
             logger.info("%d events were in flight when the last daemon died; they are taken up again", recovered)
@@ -184,6 +197,7 @@ class Daemon:
         self._tasks = [
             loop.create_task(self.host.reap()),
             loop.create_task(self._function_logs.run()),
+            loop.create_task(self._subscriptions.run()),
             loop.create_task(self._expire_logs()),
             loop.create_task(self._code.collect()),
             loop.create_task(self._metrics.run()),
@@ -196,6 +210,7 @@ class Daemon:
         """Finish what is running, within the time that the settings give it, and put everything on disk."""
         drain_s = self.settings.drain_timeout
         await asyncio.gather(self._server.stop(drain_s), self._queue.stop(drain_s))
+        await self._subscriptions.close()
         for task in self._tasks:
             task.cancel()
         await self.host.drain(0.0)

@@ -179,6 +179,37 @@ def lambda_handler(event, context):
     }
 """
 
+# https://docs.aws.amazon.com/lambda/latest/dg/permissions-function-services.html
+# https://docs.aws.amazon.com/lambda/latest/dg/permissions-function-cross-account.html
+RESOURCE_BASED_POLICY = r"""
+aws lambda add-permission \
+  --function-name my-function \
+  --action lambda:InvokeFunction \
+  --statement-id s3-account \
+  --principal s3.amazonaws.com \
+  --source-arn arn:aws:s3:::amzn-s3-demo-bucket \
+  --source-account 111122223333
+
+aws lambda add-permission \
+  --function-name my-function:prod \
+  --statement-id xaccount \
+  --action lambda:InvokeFunction \
+  --principal 111122223333 \
+  --output text
+"""
+
+GET_POLICY = r"""
+aws lambda get-policy \
+  --function-name my-function \
+  --output text
+"""
+
+REMOVE_PERMISSION = r"""
+aws lambda remove-permission \
+  --function-name my-function \
+  --statement-id s3-account
+"""
+
 
 class Terminal:
     """bash in a directory of its own, with the AWS CLI of an account of its own."""
@@ -299,6 +330,39 @@ def test_asynchronous_invocation(terminal: Terminal) -> None:
 
     (terminal.directory / "event.json").write_text('{"key": "value"}')
     assert terminal.run(INVOKE_ASYNC) == [{"Status": 202}]
+
+
+def test_resource_based_policy(terminal: Terminal) -> None:
+    put_package(terminal)
+    terminal.run(BASIC_FUNCTION_MANAGEMENT.partition("# Update function code")[0])
+    terminal.run("aws lambda publish-version --function-name my-function")
+    terminal.run("aws lambda create-alias --function-name my-function --name prod --function-version 1")
+    added, for_alias = terminal.run(RESOURCE_BASED_POLICY)
+    arn = f"arn:aws:lambda:us-east-1:{terminal.account_id}:function:my-function"
+    of_bucket = json.loads(added["Statement"])
+    assert of_bucket == {
+        "Sid": "s3-account",
+        "Effect": "Allow",
+        "Principal": {"Service": "s3.amazonaws.com"},
+        "Action": "lambda:InvokeFunction",
+        "Resource": arn,
+        "Condition": {
+            "StringEquals": {"AWS:SourceAccount": "111122223333"},
+            "ArnLike": {"AWS:SourceArn": "arn:aws:s3:::amzn-s3-demo-bucket"},
+        },
+    }
+    assert for_alias == {
+        "Sid": "xaccount",
+        "Effect": "Allow",
+        "Principal": {"AWS": "arn:aws:iam::111122223333:root"},
+        "Action": "lambda:InvokeFunction",
+        "Resource": f"{arn}:prod",
+    }
+    policy, revision_id = terminal.run_text(GET_POLICY).split("\t")
+    assert json.loads(policy) == {"Version": "2012-10-17", "Id": "default", "Statement": [of_bucket]}
+    assert revision_id.strip() == terminal.client.get_function_configuration(FunctionName=arn)["RevisionId"]
+    assert terminal.run(REMOVE_PERMISSION) == []
+    assert "The resource you requested does not exist." in terminal.start(GET_POLICY).stderr
 
 
 def test_deploy_via_aws_cli(terminal: Terminal) -> None:

@@ -14,9 +14,11 @@ import pytest
 from lambdad.adapters import sqlite_log_events, sqlite_log_units
 from lambdad.adapters.memory_logs import MemoryLogStore
 from lambdad.adapters.sqlite_log_blocks import WINDOW_MS, Span, decoded
+from lambdad.adapters.sqlite_log_subscriptions import LOOK_BLOCKS
 from lambdad.adapters.sqlite_logs import SqliteLogStore
 from lambdad.adapters.sqlite_schema import NewerSchema
 from lambdad.domain.errors import ServiceError, ValidationException
+from lambdad.domain.log_subscriptions import SubscriptionFilter
 from lambdad.domain.logs import DAY_MS, EventBatch, GroupKey, LogGroup, LogStream, Position, ServiceUnavailableException
 from lambdad.ports.logs import EventRange, LogStore, Scan
 
@@ -638,5 +640,162 @@ def test_what_arrives_together_is_one_row_for_each_stream(tmp_path: Path) -> Non
         printed = [(WINDOW_MS + number, f"line {number}") for number in range(100)]
         await fill(store, *(batch(f"s{number}", *printed) for number in range(5)))
         assert store._writer.execute("SELECT events, first_ms FROM log_blocks").fetchall() == [(100, WINDOW_MS)] * 5
+
+    sqlite_test(tmp_path, test)
+
+
+# Subscription filters.
+
+
+def subscription(name: str, pattern: str = "", *, key: GroupKey = KEY, created_ms: int = 7) -> SubscriptionFilter:
+    arn = f"arn:aws:lambda:{key.region}:{key.account_id}:function:f"
+    return SubscriptionFilter(key, name, pattern, arn, created_ms, "Random")
+
+
+async def arrived(store: LogStore, since: int = 1, most_bytes: int = 2**20) -> list[tuple[str, list[str], list[str]]]:
+    found = await store.arrivals(since, most_bytes)
+    return [
+        (part.stream, [each.name for each in part.filters], [event.message for event in part.events])
+        for part in found.events
+    ]
+
+
+def test_filters_are_put_listed_replaced_and_deleted(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        async def names(prefix: str = "", after: str = "", limit: int = 9) -> list[str]:
+            found = await store.subscription_filters(KEY, prefix=prefix, after=after, limit=limit)
+            return [each.name for each in found]
+
+        with refused("ResourceNotFoundException", "log group does not exist"):
+            await store.put_subscription_filter(subscription("a"), 2)
+        with refused("ResourceNotFoundException", "log group does not exist"):
+            await names()
+        with refused("ResourceNotFoundException", "log group does not exist"):
+            await store.delete_subscription_filter(KEY, "a")
+        await store.create_group(LogGroup(KEY, 1))
+        assert await store.subscribed_groups() == []
+        for name in ("ab", "b"):
+            await store.put_subscription_filter(subscription(name), 2)
+        with refused("LimitExceededException", "Resource limit exceeded."):
+            await store.put_subscription_filter(subscription("c"), 2)
+        await store.put_subscription_filter(subscription("b", "ERROR", created_ms=8), 2)
+        assert await names() == ["ab", "b"]
+        assert await names(prefix="a") == await names(limit=1) == ["ab"]
+        assert await names(after="ab") == ["b"]
+        (found,) = await store.subscription_filters(KEY, prefix="b", after="", limit=1)
+        assert found == subscription("b", "ERROR", created_ms=8)
+        assert await store.subscribed_groups() == [KEY]
+        await store.delete_subscription_filter(KEY, "ab")
+        with refused("ResourceNotFoundException", "The specified subscription filter does not exist."):
+            await store.delete_subscription_filter(KEY, "ab")
+        assert await names() == ["b"]
+
+    run(test)
+
+
+def test_filters_get_what_is_appended_after_them(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        await fill(store, batch("s", (1, "before")))
+        await store.put_subscription_filter(subscription("a"), 2)
+        await fill(store, batch("s", (2, "one")), batch("t", (3, "two")), batch("s", (1, "x"), key=OTHER))
+        await store.put_subscription_filter(subscription("b"), 2)
+        await store.put_subscription_filter(subscription("a", "new"), 2)
+        await fill(store, batch("s", (2, "three")))
+        assert await arrived(store) == [("s", ["a"], ["one"]), ("t", ["a"], ["two"]), ("s", ["a", "b"], ["three"])]
+        found = await store.arrivals(1, 2**20)
+        assert found.complete
+        assert {each.pattern for each in found.events[0].filters} == {"new"}
+        read = await store.read(KEY, "s", ALL)
+        assert [event.position for event in read[1:]] == [part.events[0].position for part in found.events[::2]]
+        await fill(store, batch("s", (9, "four")))
+        assert await arrived(store, found.next) == [("s", ["a", "b"], ["four"])]
+        await store.delete_subscription_filter(KEY, "a")
+        await store.delete_subscription_filter(KEY, "b")
+        assert await arrived(store) == []
+
+    run(test)
+
+
+def test_events_of_a_stream_come_together_and_in_small_steps(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        await store.create_group(LogGroup(KEY, 1))
+        await store.put_subscription_filter(subscription("a"), 2)
+        for number in range(6):
+            await fill(store, batch("st"[number % 2], (number, f"{number}" * 100)))
+        assert [len(messages) for _, _, messages in await arrived(store)] == [3, 3]
+        since, steps = 1, []
+        while True:
+            found = await store.arrivals(since, 200)
+            steps.append([event.message[0] for part in found.events for event in part.events])
+            since = found.next
+            if found.complete:
+                break
+        assert steps == [["0", "1"], ["2", "3"], ["4", "5"]]
+
+    run(test)
+
+
+def test_filters_are_gone_with_their_group(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        await store.create_group(LogGroup(KEY, 1))
+        await store.put_subscription_filter(subscription("a"), 2)
+        await fill(store, batch("s", (1, "one")))
+        await store.delete_group(KEY, nothing)
+        await fill(store, batch("s", (2, "two")))
+        assert await store.subscribed_groups() == []
+        assert await arrived(store) == []
+        assert await store.subscription_filters(KEY, prefix="", after="", limit=9) == []
+
+    run(test)
+
+
+def test_what_was_delivered_is_remembered(run: Run) -> None:
+    async def test(store: LogStore) -> None:
+        assert await store.delivered() == 1
+        await store.keep_delivered(17)
+        assert await store.delivered() == 17
+
+    run(test)
+
+
+def test_looking_for_arrivals_is_bounded(tmp_path: Path) -> None:
+    async def test(store: SqliteLogStore) -> None:
+        await store.create_group(LogGroup(KEY, 1))
+        await store.put_subscription_filter(subscription("a"), 2)
+        await fill(store, *(batch(f"s{number}", (1, "x"), key=OTHER) for number in range(LOOK_BLOCKS)))
+        await fill(store, batch("s", (1, "one")))
+        found = await store.arrivals(1, 2**20)
+        assert (found.events, found.complete) == ([], False)
+        assert await arrived(store, found.next) == [("s", ["a"], ["one"])]
+
+    sqlite_test(tmp_path, test)
+
+
+def test_filters_survive_a_restart(tmp_path: Path) -> None:
+    async def write(store: SqliteLogStore) -> None:
+        await store.create_group(LogGroup(KEY, 1))
+        await store.put_subscription_filter(subscription("a", "ERROR"), 2)
+        await fill(store, batch("s", (1, "one")))
+        await store.keep_delivered(1)
+
+    async def read(store: SqliteLogStore) -> None:
+        assert await store.subscription_filters(KEY, prefix="", after="", limit=9) == [subscription("a", "ERROR")]
+        assert await arrived(store, await store.delivered()) == [("s", ["a"], ["one"])]
+
+    sqlite_test(tmp_path, write)
+    sqlite_test(tmp_path, read)
+
+
+def test_a_database_of_the_first_version_is_brought_up(tmp_path: Path) -> None:
+    sqlite_test(tmp_path, lambda store: fill(store, batch("s", (1, "one"))))
+    with sqlite3.connect(tmp_path / "logs.db") as connection:
+        connection.execute("DROP TABLE log_subscription_filters")
+        connection.execute("DROP TABLE log_delivered")
+        connection.execute("PRAGMA user_version = 1")
+
+    async def test(store: SqliteLogStore) -> None:
+        await store.put_subscription_filter(subscription("a"), 2)
+        await fill(store, batch("s", (1, "two")))
+        assert await arrived(store) == [("s", ["a"], ["two"])]
 
     sqlite_test(tmp_path, test)

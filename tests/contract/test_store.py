@@ -16,6 +16,7 @@ from lambdad.adapters.memory_store import MemoryStore
 from lambdad.adapters.sqlite_store import SqliteStore
 from lambdad.domain.arns import LATEST, FunctionKey
 from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion, LoggingConfig
+from lambdad.domain.resource_policies import Grant, ResourcePolicy
 from lambdad.ports.store import Store, StoreUnavailable, Tables
 
 ACCOUNT, OTHER_ACCOUNT = "000000000000", "111111111111"
@@ -58,19 +59,32 @@ def config_of(key: FunctionKey, qualifier: str = LATEST, **fields: Any) -> Event
     return EventInvokeConfig(key, qualifier, last_modified_s=1795233264.5, **fields)
 
 
+def policy_of(key: FunctionKey, qualifier: str = "") -> ResourcePolicy:
+    grant = Grant("s3", "lambda:InvokeFunction", "s3.amazonaws.com", "arn:aws:s3:::b*", key.account_id)
+    everyone = Grant("everyone", "*", "*").statement(key.arn)
+    return ResourcePolicy(key, qualifier, (grant.statement(key.arn), everyone))
+
+
 def put_whole(tables: Tables, key: FunctionKey) -> None:
-    """A function with `$LATEST`, two versions and an alias, and a configuration of all but version 2."""
+    """A function with `$LATEST`, two versions and an alias, and a configuration and a policy of all but version 2."""
     tables.put_function(Function(key))
     for version in (LATEST, "1", "2"):
         tables.put_version(version_of(key, version))
     tables.put_alias(alias_of(key, "live"))
     for qualifier in (LATEST, "1", "live"):
         tables.put_event_invoke_config(config_of(key, qualifier))
+    for qualifier in ("", "1", "live"):
+        tables.put_resource_policy(policy_of(key, qualifier))
 
 
 def configured(tables: Tables, key: FunctionKey) -> list[str]:
     """The qualifiers that have a configuration."""
     return [config.qualifier for config in tables.event_invoke_configs(key, "", 10)]
+
+
+def with_policy(tables: Tables, key: FunctionKey) -> list[str]:
+    """The qualifiers that have a policy."""
+    return [qualifier for qualifier in ("", LATEST, "1", "2", "live") if tables.resource_policy(key, qualifier)]
 
 
 def put_all(tables: Tables, *records: Function | FunctionVersion | Alias | EventInvokeConfig) -> None:
@@ -117,6 +131,7 @@ async def test_an_empty_store_has_nothing(store: Store):
         assert list(tables.aliases(KEY, "", 10)) == []
         assert tables.event_invoke_config(KEY, LATEST) is None
         assert list(tables.event_invoke_configs(KEY, "", 10)) == []
+        assert tables.resource_policy(KEY, "") is None
         assert tables.code_in_use() == set()
         assert tables.code_is_used("a" * 64) is False
         assert tables.code_bytes(ACCOUNT, REGION) == 0
@@ -308,12 +323,52 @@ async def test_deleting_a_configuration_leaves_what_it_was_for(store: Store):
 
 
 @in_event_loop
+async def test_a_policy_goes_with_what_it_is_of(store: Store):
+    def work(tables: Tables) -> list[list[str]]:
+        for key in (KEY, *NEIGHBOURS):
+            put_whole(tables, key)
+        seen = [with_policy(tables, KEY)]
+        for change in (
+            lambda: tables.delete_resource_policy(KEY, ""),
+            lambda: tables.delete_version(KEY, "1"),
+            lambda: tables.delete_alias(KEY, "live"),
+        ):
+            change()
+            seen.append(with_policy(tables, KEY))
+        put_whole(tables, KEY)
+        tables.delete_function(KEY)
+        return [*seen, with_policy(tables, KEY)]
+
+    assert await store.write(work) == [["", "1", "live"], ["1", "live"], ["live"], [], []]
+
+    def check(tables: Tables) -> None:
+        for key in NEIGHBOURS:
+            assert with_policy(tables, key) == ["", "1", "live"]
+            assert tables.resource_policy(key, "live") == policy_of(key, "live")
+
+    await store.read(check)
+
+
+@in_event_loop
+async def test_a_policy_that_is_put_again_is_replaced(store: Store):
+    shorter = replace(policy_of(KEY), statements=policy_of(KEY).statements[:1])
+
+    def work(tables: Tables) -> None:
+        tables.put_resource_policy(policy_of(KEY))
+        tables.put_resource_policy(shorter)
+
+    await store.write(work)
+    assert await store.read(lambda tables: tables.resource_policy(KEY, "")) == shorter
+
+
+@in_event_loop
 async def test_deleting_what_is_not_there_does_nothing(store: Store):
     def work(tables: Tables) -> None:
         put_whole(tables, KEY)
         tables.delete_function(OTHER_KEY)
         tables.delete_version(KEY, "9")
         tables.delete_alias(KEY, "nobody")
+        tables.delete_resource_policy(KEY, "nobody")
 
     await store.write(work)
     assert len(await store.read(lambda tables: tables.versions(KEY, -1, 10))) == 3
@@ -659,6 +714,8 @@ async def test_a_read_cannot_change_anything(store: Store):
         lambda tables: tables.delete_alias(KEY, "live"),
         lambda tables: tables.put_event_invoke_config(config_of(OTHER_KEY)),
         lambda tables: tables.delete_event_invoke_config(KEY, LATEST),
+        lambda tables: tables.put_resource_policy(policy_of(OTHER_KEY)),
+        lambda tables: tables.delete_resource_policy(KEY, ""),
     ]
     for change in changes:
         with pytest.raises(RuntimeError, match="only reads"):
@@ -667,6 +724,7 @@ async def test_a_read_cannot_change_anything(store: Store):
     assert len(await store.read(lambda tables: tables.versions(KEY, -1, 10))) == 3
     assert await store.read(lambda tables: tables.alias(KEY, "live")) == alias_of(KEY, "live")
     assert await store.read(lambda tables: configured(tables, KEY)) == [LATEST, "1", "live"]
+    assert await store.read(lambda tables: with_policy(tables, KEY)) == ["", "1", "live"]
 
 
 @in_event_loop

@@ -6,6 +6,12 @@ import bisect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from lambdad.domain.log_subscriptions import (
+    SubscribedEvents,
+    SubscriptionFilter,
+    filter_not_found,
+    too_many_filters,
+)
 from lambdad.domain.logs import (
     EventBatch,
     GroupKey,
@@ -18,7 +24,7 @@ from lambdad.domain.logs import (
     stream_exists,
     stream_not_found,
 )
-from lambdad.ports.logs import EventRange, Scan
+from lambdad.ports.logs import Arrivals, EventRange, Scan
 
 
 @dataclass
@@ -27,6 +33,8 @@ class _Group:
     streams: dict[str, LogStream] = field(default_factory=dict)
     events: list[LogEvent] = field(default_factory=list)
     """Of all streams, by position."""
+    filters: dict[str, tuple[SubscriptionFilter, int]] = field(default_factory=dict)
+    """Beside each is the sequence from which it gets events."""
 
 
 def _position(event: LogEvent) -> Position:
@@ -39,6 +47,7 @@ class MemoryLogStore:
     def __init__(self) -> None:
         self._groups: dict[GroupKey, _Group] = {}
         self._sequence = 0
+        self._delivered = 1
 
     async def create_group(self, group: LogGroup) -> None:
         if group.key in self._groups:
@@ -186,6 +195,57 @@ class MemoryLogStore:
             if matches(event.message):
                 found.append(event)
         return Scan(found, None)
+
+    async def put_subscription_filter(self, wanted: SubscriptionFilter, most: int) -> None:
+        filters = self._existing(wanted.group).filters
+        if wanted.name not in filters and len(filters) >= most:
+            raise too_many_filters()
+        _, since = filters.get(wanted.name, (wanted, self._sequence + 1))
+        filters[wanted.name] = wanted, since
+
+    async def subscription_filters(
+        self, key: GroupKey, *, prefix: str, after: str, limit: int
+    ) -> Sequence[SubscriptionFilter]:
+        filters = sorted(self._existing(key).filters.items(), key=lambda item: item[0].encode())
+        found = [wanted for name, (wanted, _) in filters if name.startswith(prefix) and name > after]
+        return found[:limit]
+
+    async def delete_subscription_filter(self, key: GroupKey, name: str) -> None:
+        if self._existing(key).filters.pop(name, None) is None:
+            raise filter_not_found()
+
+    async def subscribed_groups(self) -> Sequence[GroupKey]:
+        return [key for key, group in self._groups.items() if group.filters]
+
+    async def arrivals(self, since: int, most_bytes: int) -> Arrivals:
+        arrived = [
+            (event, key)
+            for key, group in self._groups.items()
+            if group.filters
+            for event in group.events
+            if event.position.sequence >= since
+        ]
+        found: dict[tuple[GroupKey, str, tuple[str, ...]], SubscribedEvents] = {}
+        size = 0
+        for event, key in sorted(arrived, key=lambda pair: pair[0].position.sequence):
+            if size > most_bytes:
+                return Arrivals(list(found.values()), event.position.sequence, False)
+            filters = self._groups[key].filters
+            names = tuple(name for name in sorted(filters) if event.position.sequence >= filters[name][1])
+            if not names:
+                continue
+            size += event.size
+            known = found.get((key, event.stream, names))
+            events = [event] if known is None else [*known.events, event]
+            wanted = [filters[name][0] for name in names]
+            found[key, event.stream, names] = SubscribedEvents(key, event.stream, wanted, events)
+        return Arrivals(list(found.values()), self._sequence + 1, True)
+
+    async def delivered(self) -> int:
+        return self._delivered
+
+    async def keep_delivered(self, sequence: int) -> None:
+        self._delivered = sequence
 
     async def expire(self, now_ms: int, limit: int) -> int:
         removed = 0

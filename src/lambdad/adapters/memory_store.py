@@ -9,6 +9,7 @@ from typing import TypeVar
 from lambdad.adapters.records import decode, encode, version_number
 from lambdad.domain.arns import LATEST, FunctionKey
 from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion
+from lambdad.domain.resource_policies import ResourcePolicy
 from lambdad.ports.store import StoreUnavailable, Tables
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ class MemoryTables:
         self._event_invoke_configs: dict[tuple[FunctionKey, str], str] = (
             dict(base._event_invoke_configs) if base else {}
         )
+        self._resource_policies: dict[tuple[FunctionKey, str], str] = dict(base._resource_policies) if base else {}
         self._version_numbers: dict[FunctionKey, int] = dict(base._version_numbers) if base else {}
 
     def function(self, key: FunctionKey) -> Function | None:
@@ -43,6 +45,8 @@ class MemoryTables:
             del self._aliases[alias]
         for config in [place for place in self._event_invoke_configs if place[0] == key]:
             del self._event_invoke_configs[config]
+        for policy in [place for place in self._resource_policies if place[0] == key]:
+            del self._resource_policies[policy]
 
     def remember_version_number(self, key: FunctionKey, next_number: int) -> None:
         self._check_writable()
@@ -72,6 +76,7 @@ class MemoryTables:
         if number is not None:
             self._versions.pop((key, number), None)
         self._event_invoke_configs.pop((key, version), None)
+        self._resource_policies.pop((key, version), None)
 
     def versions(self, key: FunctionKey, after: int, limit: int) -> Sequence[FunctionVersion]:
         numbers = sorted(number for owner, number in self._versions if owner == key and number > after)
@@ -98,6 +103,7 @@ class MemoryTables:
         self._check_writable()
         self._aliases.pop((key, name), None)
         self._event_invoke_configs.pop((key, name), None)
+        self._resource_policies.pop((key, name), None)
 
     def aliases(self, key: FunctionKey, after: str, limit: int) -> Sequence[Alias]:
         names = sorted(name for owner, name in self._aliases if owner == key and name > after)
@@ -119,6 +125,17 @@ class MemoryTables:
             qualifier for owner, qualifier in self._event_invoke_configs if owner == key and qualifier > after
         )
         return [decode(EventInvokeConfig, self._event_invoke_configs[key, one]) for one in qualifiers[:limit]]
+
+    def resource_policy(self, key: FunctionKey, qualifier: str) -> ResourcePolicy | None:
+        return _record(ResourcePolicy, self._resource_policies.get((key, qualifier)))
+
+    def put_resource_policy(self, policy: ResourcePolicy) -> None:
+        self._check_writable()
+        self._resource_policies[policy.key, policy.qualifier] = encode(policy)
+
+    def delete_resource_policy(self, key: FunctionKey, qualifier: str) -> None:
+        self._check_writable()
+        self._resource_policies.pop((key, qualifier), None)
 
     def code_in_use(self) -> set[str]:
         return {decode(FunctionVersion, record).code_sha256 for record in self._versions.values()}

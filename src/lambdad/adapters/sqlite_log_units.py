@@ -69,6 +69,20 @@ MIGRATIONS: Final = (
     CREATE TABLE log_sequence (one INTEGER PRIMARY KEY CHECK (one = 1), next INTEGER NOT NULL);
     INSERT INTO log_sequence VALUES (1, 1);
     """,
+    """
+    CREATE TABLE log_subscription_filters (
+        group_id INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        pattern TEXT NOT NULL,
+        destination_arn TEXT NOT NULL,
+        created_ms INTEGER NOT NULL,
+        distribution TEXT NOT NULL,
+        since_sequence INTEGER NOT NULL,
+        PRIMARY KEY (group_id, name)
+    ) WITHOUT ROWID;
+    CREATE TABLE log_delivered (one INTEGER PRIMARY KEY CHECK (one = 1), sequence INTEGER NOT NULL);
+    INSERT INTO log_delivered VALUES (1, 1);
+    """,
 )
 
 _GROUP_COLUMNS: Final = (
@@ -159,6 +173,7 @@ def delete_group(connection: sqlite3.Connection, key: GroupKey, check: Callable[
     group_id, group = existing_group(connection, key)
     check(group)
     connection.execute("DELETE FROM log_groups WHERE group_id = ?", (group_id,))
+    connection.execute("DELETE FROM log_subscription_filters WHERE group_id = ?", (group_id,))
     connection.execute(
         "INSERT INTO deleted_log_streams SELECT stream_id FROM log_streams WHERE group_id = ?", (group_id,)
     )

@@ -14,12 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
-from lambdad.adapters import sqlite_log_events
+from lambdad.adapters import sqlite_log_events, sqlite_log_subscriptions
 from lambdad.adapters import sqlite_log_units as units
 from lambdad.adapters.sqlite_log_blocks import LogConnection
 from lambdad.adapters.sqlite_schema import migrate
+from lambdad.domain.log_subscriptions import SubscriptionFilter
 from lambdad.domain.logs import EventBatch, GroupKey, LogEvent, LogGroup, LogStream, ServiceUnavailableException
-from lambdad.ports.logs import EventRange, Scan
+from lambdad.ports.logs import Arrivals, EventRange, Scan
 from lambdad.ports.store import StoreUnavailable
 
 P = ParamSpec("P")
@@ -164,6 +165,29 @@ class SqliteLogStore:
         look: int,
     ) -> Scan:
         return await self._read(sqlite_log_events.scan, key, events, streams, prefix, matches, look)
+
+    async def put_subscription_filter(self, wanted: SubscriptionFilter, most: int) -> None:
+        await self._write(sqlite_log_subscriptions.put_filter, wanted, most)
+
+    async def subscription_filters(
+        self, key: GroupKey, *, prefix: str, after: str, limit: int
+    ) -> Sequence[SubscriptionFilter]:
+        return await self._read(sqlite_log_subscriptions.filters, key, prefix, after, limit)
+
+    async def delete_subscription_filter(self, key: GroupKey, name: str) -> None:
+        await self._write(sqlite_log_subscriptions.delete_filter, key, name)
+
+    async def subscribed_groups(self) -> Sequence[GroupKey]:
+        return await self._read(sqlite_log_subscriptions.subscribed_groups)
+
+    async def arrivals(self, since: int, most_bytes: int) -> Arrivals:
+        return await self._read(sqlite_log_subscriptions.arrivals, since, most_bytes)
+
+    async def delivered(self) -> int:
+        return await self._read(sqlite_log_subscriptions.delivered)
+
+    async def keep_delivered(self, sequence: int) -> None:
+        await self._write(sqlite_log_subscriptions.keep_delivered, sequence)
 
     async def expire(self, now_ms: int, limit: int) -> int:
         removed = await self._write(sqlite_log_events.expire, now_ms, limit)

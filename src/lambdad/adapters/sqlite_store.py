@@ -10,6 +10,7 @@ from lambdad.adapters.records import decode, encode, version_number
 from lambdad.adapters.sqlite_units import SqliteStatements, SqliteUnits, migrations_of
 from lambdad.domain.arns import LATEST, FunctionKey
 from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion
+from lambdad.domain.resource_policies import ResourcePolicy
 
 T = TypeVar("T")
 
@@ -34,7 +35,7 @@ class SqliteTables(SqliteStatements):
         )
 
     def delete_function(self, key: FunctionKey) -> None:
-        for table in ("event_invoke_configs", "aliases", "versions", "functions"):
+        for table in ("resource_policies", "event_invoke_configs", "aliases", "versions", "functions"):
             self._change(f"DELETE FROM {table} WHERE account_id = ? AND region = ? AND name = ?", _columns(key))
 
     def remember_version_number(self, key: FunctionKey, next_number: int) -> None:
@@ -79,6 +80,7 @@ class SqliteTables(SqliteStatements):
             (*_columns(key), version_number(version)),
         )
         self.delete_event_invoke_config(key, version)
+        self.delete_resource_policy(key, version)
 
     def versions(self, key: FunctionKey, after: int, limit: int) -> Sequence[FunctionVersion]:
         return self._all(
@@ -126,6 +128,7 @@ class SqliteTables(SqliteStatements):
             (*_columns(key), name),
         )
         self.delete_event_invoke_config(key, name)
+        self.delete_resource_policy(key, name)
 
     def aliases(self, key: FunctionKey, after: str, limit: int) -> Sequence[Alias]:
         return self._all(
@@ -162,6 +165,26 @@ class SqliteTables(SqliteStatements):
             "SELECT record FROM event_invoke_configs WHERE account_id = ? AND region = ? AND name = ? AND qualifier > ?"
             " ORDER BY qualifier LIMIT ?",
             (*_columns(key), after, limit),
+        )
+
+    def resource_policy(self, key: FunctionKey, qualifier: str) -> ResourcePolicy | None:
+        return self._one(
+            ResourcePolicy,
+            "SELECT record FROM resource_policies WHERE account_id = ? AND region = ? AND name = ? AND qualifier = ?",
+            (*_columns(key), qualifier),
+        )
+
+    def put_resource_policy(self, policy: ResourcePolicy) -> None:
+        self._change(
+            "INSERT OR REPLACE INTO resource_policies (account_id, region, name, qualifier, record)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (*_columns(policy.key), policy.qualifier, encode(policy)),
+        )
+
+    def delete_resource_policy(self, key: FunctionKey, qualifier: str) -> None:
+        self._change(
+            "DELETE FROM resource_policies WHERE account_id = ? AND region = ? AND name = ? AND qualifier = ?",
+            (*_columns(key), qualifier),
         )
 
     def code_in_use(self) -> set[str]:

@@ -72,11 +72,30 @@ def is_version(qualifier: str) -> bool:
 def parse_function_name(
     text: str, account_id: str, region: str, qualifier: str | None = None, *, action: str = "InvokeFunction"
 ) -> FunctionReference:
+    """Read the name of a function of the caller's own account: as `parse_foreign_name`, and raises
+    AccessDeniedException for another account.
+    """
+    reference = parse_foreign_name(text, account_id, region, qualifier)
+    if reference.key.account_id != account_id:
+        raise access_denied(reference, account_id, action)
+    return reference
+
+
+def access_denied(reference: FunctionReference, account_id: str, action: str) -> AccessDeniedException:
+    """What a caller of one account is told about a function of another."""
+    return AccessDeniedException(
+        f"User: arn:aws:iam::{account_id}:root is not authorized to perform: lambda:{action} on resource: "
+        f"{reference.arn} because no resource-based policy allows the lambda:{action} action"
+    )
+
+
+@lru_cache(4096)
+def parse_foreign_name(text: str, account_id: str, region: str, qualifier: str | None = None) -> FunctionReference:
     """Read a FunctionName as sent by a caller of `account_id` in `region`, with the `Qualifier` sent beside it.
 
-    Raises ValidationException for what is not a name, InvalidParameterValueException when the qualifier in the name
-    contradicts the other one, ResourceNotFoundException for another region and AccessDeniedException for another
-    account.
+    It may name a function of another account. Raises ValidationException for what is not a name,
+    InvalidParameterValueException when the qualifier in the name contradicts the other one, and
+    ResourceNotFoundException for another region.
     """
     match = _NAME.fullmatch(text)
     if match is None:
@@ -100,10 +119,4 @@ def parse_function_name(
         raise ResourceNotFoundException(
             f"Functions from '{match['region']}' are not reachable in this region ('{region}')"
         )
-    reference = FunctionReference(FunctionKey(match["account"] or account_id, region, name), named or qualifier or None)
-    if reference.key.account_id != account_id:
-        raise AccessDeniedException(
-            f"User: arn:aws:iam::{account_id}:root is not authorized to perform: lambda:{action} on resource: "
-            f"{reference.arn} because no resource-based policy allows the lambda:{action} action"
-        )
-    return reference
+    return FunctionReference(FunctionKey(match["account"] or account_id, region, name), named or qualifier or None)

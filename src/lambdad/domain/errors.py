@@ -7,6 +7,7 @@
         ├── InvalidParameterValueException 400
         ├── InvalidRequestContentException 400
         ├── CodeStorageExceededException   400
+        ├── PolicyLengthExceededException  400
         ├── RecursiveInvocationException   400
         ├── UnrecognizedClientException    403
         ├── AccessDeniedException          403
@@ -85,6 +86,11 @@ class InvalidRequestContentException(ServiceError):
 
 class CodeStorageExceededException(ServiceError):
     code = "CodeStorageExceededException"
+    status = 400
+
+
+class PolicyLengthExceededException(ServiceError):
+    code = "PolicyLengthExceededException"
     status = 400
 
 

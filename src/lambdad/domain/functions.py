@@ -51,11 +51,18 @@ class FunctionVersion:
     """Of a published version: the description that `$LATEST` had then. Publishing can give a version one of its own."""
     dead_letter_arn: str = ""
     """The queue or topic that gets asynchronous events which have failed; empty for none."""
+    configuration_revision_id: str = ""
+    """The revision that its code and configuration are of, where only permissions have changed since."""
 
     @property
     def arn(self) -> str:
         """The qualified ARN, as a function sees it for a version; `$LATEST` is shown unqualified by the API."""
         return self.key.qualified_arn(self.version)
+
+    @property
+    def environment_key(self) -> str:
+        """What its environments are known by: it changes with code and configuration, and not with permissions."""
+        return self.configuration_revision_id or self.revision_id
 
     def same_content(self, other: FunctionVersion) -> bool:
         """Whether publishing this would only repeat the version `other`: the same code and the same configuration.
@@ -68,6 +75,7 @@ class FunctionVersion:
             self,
             version=other.version,
             revision_id=other.revision_id,
+            configuration_revision_id=other.configuration_revision_id,
             last_modified=other.last_modified,
             runtime_version=other.runtime_version,
             description=other.description,

@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import parse_qs, unquote
 
 from lambdad.domain import quotas
-from lambdad.domain.arns import FunctionReference, parse_function_name
+from lambdad.domain.arns import FunctionReference, parse_foreign_name, parse_function_name
 from lambdad.domain.errors import (
     InvalidRequestContentException,
     RequestEntityTooLargeException,
@@ -30,6 +30,7 @@ from lambdad.ingress.wire import event_stream
 from lambdad.ports.compute import ResponseStream
 from lambdad.services.asynchronous import AsynchronousInvocations
 from lambdad.services.invoke import InvokeRequest, InvokeService
+from lambdad.services.permissions import PermissionsService
 
 INVOKE_PATH: Final = re.compile(r"/2015-03-31/functions/([^/]+)/invocations/?")
 STREAM_PATH: Final = re.compile(r"/2021-11-15/functions/([^/]+)/response-streaming-invocations/?")
@@ -41,9 +42,10 @@ _CHUNK_BYTES: Final = 256 * 1024
 class Invocations:
     """Answers the two operations."""
 
-    def __init__(self, invoke: InvokeService, events: AsynchronousInvocations) -> None:
+    def __init__(self, invoke: InvokeService, events: AsynchronousInvocations, permissions: PermissionsService) -> None:
         self._invoke = invoke
         self._events = events
+        self._permissions = permissions
 
     def begin(self, call: Call, name: str, request: Request, answer: Callable[[Response], None]) -> bool:
         """Run a function whose request is all here and whose environment is free; False for everything else.
@@ -55,7 +57,8 @@ class Invocations:
             return False
         if request.headers.get("x-amz-invocation-type", "RequestResponse") != "RequestResponse":
             return False
-        prepared = _prepare(call, name, request, payload)
+        reference = parse_function_name(unquote(name), call.account_id, call.region, _qualifier(request))
+        prepared = _prepare(call, reference, request, payload)
         return self._invoke.begin(
             prepared, lambda version, outcome: answer(_response(call, prepared, version, outcome))
         )
@@ -63,7 +66,7 @@ class Invocations:
     async def invoke(self, call: Call, name: str, request: Request) -> Response:
         """Run a function and answer with what it returns, or accept it to be run."""
         kind = _choice(request, "x-amz-invocation-type", "invocationType", _INVOCATION_TYPES, "RequestResponse")
-        prepared = _prepare(call, name, request, await _payload(request))
+        prepared = await self._prepared(call, name, request)
         if kind == "Event":
             await self._events.accept(prepared.reference, call.request_id, prepared.payload, prepared.trace)
             return Response(202, [("x-amzn-RequestId", call.request_id)])
@@ -76,7 +79,7 @@ class Invocations:
     async def invoke_with_response_stream(self, call: Call, name: str, request: Request) -> Response:
         """Run a function and pass its answer on as an event stream, part by part."""
         kind = _choice(request, "x-amz-invocation-type", "invocationType", _INVOCATION_TYPES[1:], "RequestResponse")
-        prepared = _prepare(call, name, request, await _payload(request))
+        prepared = await self._prepared(call, name, request)
         if kind == "DryRun":
             await self._invoke.check(prepared.reference)
             return Response(204, [("x-amzn-RequestId", call.request_id)])
@@ -84,6 +87,14 @@ class Invocations:
         headers = _headers(call, version, prepared)
         headers[0] = ("Content-Type", "application/vnd.amazon.eventstream")
         return Response(200, headers, _events(stream, tail_log=prepared.tail_log))
+
+    async def _prepared(self, call: Call, name: str, request: Request) -> InvokeRequest:
+        """What a request asks for, of a function of the caller's account or of one that lets the caller in."""
+        payload = await _payload(request)
+        reference = parse_foreign_name(unquote(name), call.account_id, call.region, _qualifier(request))
+        if reference.key.account_id != call.account_id:
+            await self._permissions.check_account(reference, call.account_id, "InvokeFunction")
+        return _prepare(call, reference, request, payload)
 
 
 def _response(call: Call, prepared: InvokeRequest, version: FunctionVersion, outcome: Outcome) -> Response:
@@ -104,14 +115,14 @@ async def _payload(request: Request) -> bytes:
         ) from None
 
 
-def _prepare(call: Call, name: str, request: Request, payload: bytes) -> InvokeRequest:
+def _prepare(call: Call, reference: FunctionReference, request: Request, payload: bytes) -> InvokeRequest:
     if not payload:
         payload = b"{}"
     else:
         check_json(payload)
     headers = request.headers
     return InvokeRequest(
-        _reference(call, name, request),
+        reference,
         call.request_id,
         payload,
         client_context=_client_context(headers.get("x-amz-client-context")),
@@ -120,9 +131,8 @@ def _prepare(call: Call, name: str, request: Request, payload: bytes) -> InvokeR
     )
 
 
-def _reference(call: Call, name: str, request: Request) -> FunctionReference:
-    qualifier = parse_qs(request.query).get("Qualifier", [""])[0] if request.query else None
-    return parse_function_name(unquote(name), call.account_id, call.region, qualifier)
+def _qualifier(request: Request) -> str | None:
+    return parse_qs(request.query).get("Qualifier", [""])[0] if request.query else None
 
 
 def _client_context(encoded: str | None) -> str | None:

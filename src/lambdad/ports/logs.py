@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from lambdad.domain.log_subscriptions import SubscribedEvents, SubscriptionFilter
 from lambdad.domain.logs import EventBatch, GroupKey, LogEvent, LogGroup, LogStream, Position
 
 
@@ -37,6 +38,16 @@ class Scan:
 
     events: Sequence[LogEvent]
     reached: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """What has arrived in subscribed groups, and the sequence from which to ask for what arrives after it."""
+
+    events: Sequence[SubscribedEvents]
+    next: int
+    complete: bool
+    """Whether `next` is beyond everything that was there."""
 
 
 class LogStore(Protocol):
@@ -106,6 +117,36 @@ class LogStore(Protocol):
         The range's `bytes` bounds what is looked at. Only the streams named, or those with the prefix, are looked at.
         Raises ResourceNotFoundException for the group and for a stream that is named.
         """
+
+    async def put_subscription_filter(self, wanted: SubscriptionFilter, most: int) -> None:
+        """Store a filter of a group, instead of one of the same name; it gets what is appended from now on.
+
+        One that replaces another goes on where that was. Raises ResourceNotFoundException, and LimitExceededException
+        when the group has `most` others. Filters are gone with their group.
+        """
+
+    async def subscription_filters(
+        self, key: GroupKey, *, prefix: str, after: str, limit: int
+    ) -> Sequence[SubscriptionFilter]:
+        """Filters of a group by name (as bytes) from the one after `after`. Raises ResourceNotFoundException."""
+
+    async def delete_subscription_filter(self, key: GroupKey, name: str) -> None:
+        """Raises ResourceNotFoundException for the group and for the filter."""
+
+    async def subscribed_groups(self) -> Sequence[GroupKey]:
+        """Every group, of any account and region, that has a filter."""
+
+    async def arrivals(self, since: int, most_bytes: int) -> Arrivals:
+        """What filters are to get of the events with sequence `since` and above, in the order of arrival.
+
+        It ends when it has more than `most_bytes`, or has looked at enough; what is left comes with the next call.
+        """
+
+    async def delivered(self) -> int:
+        """The sequence that was kept last by `keep_delivered`, 1 at first."""
+
+    async def keep_delivered(self, sequence: int) -> None:
+        """Remember that the events before this sequence have been delivered."""
 
     async def expire(self, now_ms: int, limit: int) -> int:
         """Remove up to `limit` events that have expired or were deleted, and return how many they were."""

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from lambdad.domain.arns import FunctionKey
 from lambdad.domain.errors import LambdadError
 from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion
+from lambdad.domain.resource_policies import ResourcePolicy
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ class Tables(Protocol):
     def put_function(self, function: Function) -> None: ...
 
     def delete_function(self, key: FunctionKey) -> None:
-        """Remove a function with its versions, its aliases and their configurations."""
+        """Remove a function with its versions, its aliases and their configurations and policies."""
 
     def remember_version_number(self, key: FunctionKey, next_number: int) -> None:
         """Keep the number that the next version is to have, beyond the deletion of the function."""
@@ -44,7 +45,7 @@ class Tables(Protocol):
     def put_version(self, version: FunctionVersion) -> None: ...
 
     def delete_version(self, key: FunctionKey, version: str) -> None:
-        """Remove a version with its configuration of asynchronous invocations."""
+        """Remove a version with its configuration of asynchronous invocations and its policy."""
 
     def versions(self, key: FunctionKey, after: int, limit: int) -> Sequence[FunctionVersion]:
         """Versions of one function whose number is above `after`; `$LATEST` is number 0, so -1 begins with it."""
@@ -62,7 +63,7 @@ class Tables(Protocol):
     def put_alias(self, alias: Alias) -> None: ...
 
     def delete_alias(self, key: FunctionKey, name: str) -> None:
-        """Remove an alias with its configuration of asynchronous invocations."""
+        """Remove an alias with its configuration of asynchronous invocations and its policy."""
 
     def aliases(self, key: FunctionKey, after: str, limit: int) -> Sequence[Alias]: ...
 
@@ -74,6 +75,13 @@ class Tables(Protocol):
 
     def event_invoke_configs(self, key: FunctionKey, after: str, limit: int) -> Sequence[EventInvokeConfig]:
         """The configurations of one function whose qualifier sorts after `after`."""
+
+    def resource_policy(self, key: FunctionKey, qualifier: str) -> ResourcePolicy | None:
+        """The policy of a version or alias; with an empty qualifier, that of the function's unqualified ARN."""
+
+    def put_resource_policy(self, policy: ResourcePolicy) -> None: ...
+
+    def delete_resource_policy(self, key: FunctionKey, qualifier: str) -> None: ...
 
     def code_in_use(self) -> set[str]:
         """The digest of every package that some version refers to."""

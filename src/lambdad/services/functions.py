@@ -353,6 +353,7 @@ class FunctionsService:
             description=latest.description if description is None else description,
             latest_description=latest.description,
             revision_id=new_revision_id(),
+            configuration_revision_id="",
             last_modified=timestamp(self._clock.time()),
         )
         tables.put_version(published)
@@ -360,7 +361,12 @@ class FunctionsService:
         return published
 
     def _stamped(self, version: FunctionVersion) -> FunctionVersion:
-        return replace(version, revision_id=new_revision_id(), last_modified=timestamp(self._clock.time()))
+        return replace(
+            version,
+            revision_id=new_revision_id(),
+            configuration_revision_id="",
+            last_modified=timestamp(self._clock.time()),
+        )
 
     def _retire(self, version: FunctionVersion) -> None:
         self._changed(version.key)

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from lambdad.domain.logs import EventBatch, GroupKey, ServiceUnavailableException, storable_events
@@ -49,6 +49,7 @@ class LogBuffer:
         self._flusher: asyncio.Task[None] | None = None
         self._flushes: set[asyncio.Task[None]] = set()
         self.sources: list[Callable[[], None]] = []
+        self.watchers: list[Callable[[Iterable[GroupKey]], None]] = []
         self.pending_bytes = 0
         self.discarded_events = 0
         self._discarded_before = 0
@@ -84,6 +85,11 @@ class LogBuffer:
         self._flushes.add(task)
         task.add_done_callback(self._flushed)
         await asyncio.shield(task)
+
+    def tell(self, groups: Iterable[GroupKey]) -> None:
+        """Tell the watchers that events of these groups are on disk."""
+        for notify in self.watchers:
+            notify(groups)
 
     async def close(self) -> None:
         """Write what is left. Raises ServiceUnavailableException when the store cannot."""
@@ -139,6 +145,7 @@ class LogBuffer:
                     self._pending.popleft()
                 remaining -= count
                 self._written(size)
+                self.tell([batch.group for batch in batches])
 
     def _written(self, size: int) -> None:
         self.pending_bytes -= size

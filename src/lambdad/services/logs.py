@@ -99,6 +99,10 @@ class LogsService:
         """Have somebody who holds events back called before each read, so that the read sees them."""
         self._buffer.sources.append(hand_over)
 
+    def after_writing(self, notify: Callable[[Iterable[GroupKey]], None]) -> None:
+        """Have somebody called with the groups of events, each time that some have come to be on disk."""
+        self._buffer.watchers.append(notify)
+
     def append(self, account_id: str, region: str, group: str, stream: str, events: Sequence[tuple[int, str]]) -> None:
         """Take lines `(timestamp_ms, message)` for a stream, without waiting for anything.
 
@@ -278,6 +282,7 @@ class LogsService:
         accepted = check_batch(texts, now_ms, group.kept_since_ms(now_ms))
         if accepted.events:
             await self._store.append([EventBatch(key, stream, now_ms, accepted.events)], create=False)
+            self._buffer.tell((key,))
         return accepted
 
     async def get_log_events(

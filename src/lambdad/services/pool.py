@@ -119,7 +119,7 @@ class LocalHost:
             self._parts.driver.prepare(command.program)
 
     def begin(self, version: FunctionVersion, invocation: Invocation, finish: Callable[[Outcome], None]) -> bool:
-        pool = self._pools.get(version.revision_id)
+        pool = self._pools.get(version.environment_key)
         environment = pool.take_idle() if pool is not None else None
         if pool is None or environment is None:
             return False
@@ -170,7 +170,7 @@ class LocalHost:
         environment.invoke(invocation, finished, chunks)
 
     def retire(self, version: FunctionVersion) -> None:
-        pool = self._pools.pop(version.revision_id, None)
+        pool = self._pools.pop(version.environment_key, None)
         if pool is None:
             return
         pool.retired = True
@@ -233,9 +233,9 @@ class LocalHost:
     # Starting environments
 
     def _pool(self, version: FunctionVersion) -> VersionPool:
-        pool = self._pools.get(version.revision_id)
+        pool = self._pools.get(version.environment_key)
         if pool is None:
-            pool = self._pools[version.revision_id] = VersionPool(version, 2 * self._parts.processors)
+            pool = self._pools[version.environment_key] = VersionPool(version, 2 * self._parts.processors)
         return pool
 
     async def _acquire(self, pool: VersionPool) -> Environment | None:

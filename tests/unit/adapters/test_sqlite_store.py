@@ -168,6 +168,7 @@ def test_every_query_finds_its_rows_by_an_index(store: SqliteStore, connections:
         tables.aliases(key, "", 10)
         tables.event_invoke_config(key, LATEST)
         tables.event_invoke_configs(key, "", 10)
+        tables.resource_policy(key, "")
         tables.code_in_use()
         tables.code_is_used("a" * 64)
         tables.code_bytes(ACCOUNT, REGION)
@@ -178,7 +179,7 @@ def test_every_query_finds_its_rows_by_an_index(store: SqliteStore, connections:
 
     run(store.write(work))
     statements = {sql for sql in connections.statements if sql.startswith(("SELECT record", "SELECT ", "DELETE"))}
-    assert len(statements) == 22
+    assert len(statements) == 26
     for sql in statements:
         for *_, step in connections.opened[0].execute(f"EXPLAIN QUERY PLAN {sql}").fetchall():
             assert step.startswith("SEARCH") or "COVERING INDEX" in step, f"{sql}: {step}"

@@ -20,6 +20,7 @@ from lambdad.adapters.clock import SystemClock
 from lambdad.adapters.sqlite_logs import SqliteLogStore
 from lambdad.domain.errors import ServiceError
 from lambdad.ingress.logs_api import operations
+from lambdad.ingress.logs_api.subscriptions import operations as subscription_operations
 from lambdad.ingress.messages import Body, Request
 from lambdad.ingress.operations import Call
 from lambdad.ingress.wire.service import Service
@@ -153,7 +154,10 @@ Run = Callable[[Callable[[Client], Awaitable[None]]], None]
 
 def test_every_operation_is_one_of_the_model_and_named_after_it() -> None:
     names = Service.load("logs").operation_names
-    for name, handler in operations(LogsService(None, SystemClock())).items():  # type: ignore[arg-type]
+    of_logs = operations(LogsService(None, SystemClock()))  # type: ignore[arg-type]
+    of_subscriptions = subscription_operations(None)  # type: ignore[arg-type]
+    assert not of_logs.keys() & of_subscriptions.keys()
+    for name, handler in (of_logs | of_subscriptions).items():
         assert name in names
         assert handler.func.__name__.replace("_", "") == name.lower()  # type: ignore[attr-defined]
 

@@ -29,6 +29,7 @@ from lambdad.services.event_invoke_configs import EventInvokeConfigsService
 from lambdad.services.functions import FunctionsService, default_logging
 from lambdad.services.invoke import InvokeService, Targets
 from lambdad.services.metrics import Metrics
+from lambdad.services.permissions import PermissionsService
 
 KEY = FunctionKey("000000000000", "us-east-1", "f")
 
@@ -108,6 +109,7 @@ class World:
         )
         self.aliases = AliasesService(self.store, self._changed)
         self.event_invoke_configs = EventInvokeConfigsService(self.store, self.clock, self.destinations, self._changed)
+        self.permissions = PermissionsService(self.store, self._changed)
         self.metrics = Metrics(MemoryMetricStore(), self.clock)
         self.invoke = InvokeService(self.targets, self.concurrency, host, self.clock, self.metrics)
 

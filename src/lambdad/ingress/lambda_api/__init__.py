@@ -6,13 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from lambdad.ingress.lambda_api import aliases, concurrency, event_invoke_configs, functions, recursion, tags
+from lambdad.ingress.lambda_api import (
+    aliases,
+    concurrency,
+    event_invoke_configs,
+    functions,
+    permissions,
+    recursion,
+    tags,
+)
 from lambdad.ingress.lambda_api.asynchronous import Acceptor, invoke_async
 from lambdad.ingress.operations import Handler
 from lambdad.services.aliases import AliasesService
 from lambdad.services.concurrency import ConcurrencyService
 from lambdad.services.event_invoke_configs import EventInvokeConfigsService
 from lambdad.services.functions import FunctionsService
+from lambdad.services.permissions import PermissionsService
 from lambdad.services.tags import TagsService
 
 INVOKING = frozenset({"Invoke", "InvokeWithResponseStream"})
@@ -28,6 +37,7 @@ class LambdaServices:
     concurrency: ConcurrencyService
     event_invoke_configs: EventInvokeConfigsService
     events: Acceptor
+    permissions: PermissionsService
     tags: TagsService
     endpoint_url: Callable[[], str]
 
@@ -65,14 +75,20 @@ def operations(services: LambdaServices) -> dict[str, Handler]:
         "PutFunctionEventInvokeConfig": event_invoke_configs.put_function_event_invoke_config,
         "UpdateFunctionEventInvokeConfig": event_invoke_configs.update_function_event_invoke_config,
     }
+    of_permissions = {
+        "AddPermission": permissions.add_permission,
+        "GetPolicy": permissions.get_policy,
+        "RemovePermission": permissions.remove_permission,
+    }
     of_tags = {"ListTags": tags.list_tags, "TagResource": tags.tag_resource, "UntagResource": tags.untag_resource}
     return {
         **{name: partial(handler, services.functions) for name, handler in of_functions.items()},
         **{name: partial(handler, services.aliases) for name, handler in of_aliases.items()},
         **{name: partial(handler, services.concurrency) for name, handler in of_concurrency.items()},
         **{name: partial(handler, services.event_invoke_configs) for name, handler in of_event_invoke_configs.items()},
+        **{name: partial(handler, services.permissions) for name, handler in of_permissions.items()},
         **{name: partial(handler, services.tags) for name, handler in of_tags.items()},
         "GetAccountSettings": partial(concurrency.get_account_settings, services.functions, services.concurrency),
         "GetFunction": partial(functions.get_function, services.functions, services.endpoint_url),
-        "InvokeAsync": partial(invoke_async, services.events),
+        "InvokeAsync": partial(invoke_async, services.events, services.permissions),
     }

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from lambdad.domain.arns import FunctionReference
-from lambdad.ingress.lambda_api.functions import reference
+from lambdad.domain.arns import FunctionReference, parse_foreign_name
 from lambdad.ingress.operations import Call, Output, Params
 from lambdad.ingress.payloads import check_json
+from lambdad.services.permissions import PermissionsService
 
 ACCEPTED = 202
 
@@ -21,7 +21,10 @@ class Acceptor(Protocol):
         """Put an event on disk. Raises ServiceError for a function that there is not, or an event that is too large."""
 
 
-async def invoke_async(events: Acceptor, call: Call, params: Params) -> Output:
+async def invoke_async(events: Acceptor, permissions: PermissionsService, call: Call, params: Params) -> Output:
+    reference = parse_foreign_name(params["FunctionName"], call.account_id, call.region)
+    if reference.key.account_id != call.account_id:
+        await permissions.check_account(reference, call.account_id, call.operation)
     check_json(params["InvokeArgs"])
-    await events.accept(reference(call, params), call.request_id, params["InvokeArgs"], call.trace)
+    await events.accept(reference, call.request_id, params["InvokeArgs"], call.trace)
     return {"Status": ACCEPTED}

@@ -12,7 +12,6 @@ from lambdad.domain.errors import NotImplementedException
 UNSUPPORTED: Final = frozenset(
     {
         "AddLayerVersionPermission",
-        "AddPermission",
         "CheckpointDurableExecution",
         "CreateCapacityProvider",
         "CreateCodeSigningConfig",
@@ -39,7 +38,6 @@ UNSUPPORTED: Final = frozenset(
         "GetLayerVersion",
         "GetLayerVersionByArn",
         "GetLayerVersionPolicy",
-        "GetPolicy",
         "GetProvisionedConcurrencyConfig",
         "GetResourcePolicy",
         "GetRuntimeManagementConfig",
@@ -61,7 +59,6 @@ UNSUPPORTED: Final = frozenset(
         "PutResourcePolicy",
         "PutRuntimeManagementConfig",
         "RemoveLayerVersionPermission",
-        "RemovePermission",
         "ResumeDurableExecution",
         "SendDurableExecutionCallbackFailure",
         "SendDurableExecutionCallbackHeartbeat",
