@@ -174,7 +174,11 @@ _SPINNER = "while True: pass  # {}"
 
 @attempt_in_runtime
 def leave_a_process_behind(event):
-    """A process that detaches itself twice, forgets its variables, and burns the processor."""
+    """A process that detaches itself twice, forgets its variables, and burns the processor.
+
+    This returns when it has executed its program, which closes the pipe: it could be frozen before.
+    """
+    executed, open_until_executed = os.pipe()
     middle = os.fork()
     if middle == 0:
         os.setsid()
@@ -182,6 +186,9 @@ def leave_a_process_behind(event):
             os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", _SPINNER.format(event["marker"])], {})
         os._exit(0)
     os.waitpid(middle, 0)
+    os.close(open_until_executed)
+    os.read(executed, 1)
+    os.close(executed)
     return contained(left=True)
 
 
