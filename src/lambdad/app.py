@@ -271,6 +271,8 @@ class Daemon:
             "invocations_running": self._concurrency.running(),
             "host": dict(self.host.status()),
             "neighbours": dict(self._neighbours.describe()),
+            "log_events_discarded": self._logs.discarded_events,
+            "log_events_undelivered": self._subscriptions.dropped_events,
         }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from api_calls import refusal
 from daemons import Daemon, create_python
 from faults.events import await_idle
+from faults.wire import get
 from queued_events import awaited
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
@@ -189,6 +190,20 @@ def test_a_function_that_may_not_be_invoked_is_refused(daemon: Daemon) -> None:
     assert (code, status) == ("InvalidParameterException", 400)
     assert message == "PutSubscriptionFilter operation cannot work with destinationArn for vendor kinesis"
     assert reader.logs.describe_subscription_filters(logGroupName="app")["subscriptionFilters"] == []
+
+
+def test_what_a_withdrawn_permission_keeps_back_is_counted(daemon: Daemon) -> None:
+    reader = Subscriber(daemon, "reader", "app")
+    reader.create()
+    reader.permit()
+    reader.subscribe()
+    reader.functions.remove_permission(FunctionName="reader", StatementId="logs")
+    reader.put("one", "two")
+
+    assert awaited(lambda: get(daemon, "/_lambdad/info").json["log_events_undelivered"]) == 2
+    assert get(daemon, "/_lambdad/info").json["log_events_discarded"] == 0
+    assert reader.events() == []
+    assert "2 log events of app are not delivered" in daemon.stderr()
 
 
 def test_filters_survive_stops_and_kills_and_nothing_that_was_put_is_lost(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class FileBlobs:
             sync_directory(self._directory)
             os.replace(unfinished, path)
             sync_directory(path.parent)
-        except BaseException:
+        except BaseException:  # whatever stopped it, half a file is not left behind
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(unfinished)
             raise

@@ -47,7 +47,7 @@ class SqliteLogStore:
             self._writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
             self._writer.execute("PRAGMA journal_mode = WAL")
             migrate(self._writer, units.MIGRATIONS, f"The log database {self._path}")
-        except BaseException as error:
+        except BaseException as error:  # whatever it was, nobody else would close what is open
             for connection in self._opened:
                 connection.close()
             if isinstance(error, sqlite3.Error):
@@ -82,8 +82,7 @@ class SqliteLogStore:
                 try:
                     result = work(self._writer, *args, **kwargs)
                     self._writer.execute("COMMIT")
-                except BaseException:
-                    # Whatever stopped the unit of work, none of it is kept.
+                except BaseException:  # whatever stopped the unit of work, none of it is kept
                     if self._writer.in_transaction:
                         self._writer.execute("ROLLBACK")
                     raise

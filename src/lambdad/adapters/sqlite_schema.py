@@ -38,8 +38,7 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[str], what: str
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {number}")
             connection.execute("COMMIT")
-        except BaseException:
-            # Whatever stopped it, a migration is done whole or not at all.
+        except BaseException:  # whatever stopped it, a migration is done whole or not at all
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise

@@ -221,7 +221,7 @@ def _run_in_savepoint(connection: sqlite3.Connection, tables: SqliteStatements, 
     connection.execute("SAVEPOINT unit")
     try:
         unit.result = unit.work(tables)
-    except BaseException as error:
+    except BaseException as error:  # whatever it was, it belongs to this unit's caller, and the others go on
         unit.error = error
         if not connection.in_transaction:  # SQLite gives up the whole transaction after some errors of the disk
             raise

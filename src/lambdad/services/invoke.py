@@ -202,7 +202,7 @@ class InvokeService:
         await self._concurrency.enter(key, target.reserved)
         try:
             stream = await self._host.invoke_stream(version, invocation)
-        except BaseException:
+        except BaseException:  # whatever kept it from running, also the caller's end, it is not counted any more
             self._concurrency.leave(key, target.reserved)
             raise
         stream.outcome.add_done_callback(lambda _: self._concurrency.leave(key, target.reserved))

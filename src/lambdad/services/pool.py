@@ -329,8 +329,8 @@ class LocalHost:
                 _close_all(opened)  # it was ended before its sandbox was there
         except SandboxFailed as failure:
             environment.launch_failed(str(failure))
-        except BaseException:
-            environment.begin_stop()  # whatever it was, nothing else would end the environment
+        except BaseException:  # whatever it was, nothing else would end the environment
+            environment.begin_stop()
             raise
         return environment
 
@@ -378,7 +378,7 @@ class LocalHost:
             runtime_api, endpoint = sandbox.listeners
             await listener.adopt(runtime_api)
             opened.append(await self._parts.serve_endpoint(endpoint))
-        except BaseException:
+        except BaseException:  # also when it is cancelled: nobody else would end the sandbox
             await sandbox.kill()
             sandbox.close()
             raise
