@@ -903,3 +903,19 @@ def test_both_stores_answer_alike(script: list[Step]):
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(asyncio.wait_for(scenario(Path(folder) / "events.db"), 60))
+
+
+# Marks
+
+
+@in_event_loop
+async def test_a_mark_is_made_with_the_events_and_only_grows(stores: Stores):
+    store = stores.open()
+    await store.apply(Changes(accepted=[event_of(lane=QUEUE)], marks={"rule/a": 5, "rule/b": 1}))
+    await store.apply(Changes(marks={"rule/a": 4, "rule/b": 2}))
+    assert await store.marks("rule/") == {"rule/a": 5, "rule/b": 2}
+    assert await store.marks("rule/a") == {"rule/a": 5}
+    assert await store.marks("RULE/") == {}
+    await store.forget_mark("rule/a")
+    await store.forget_mark("rule/none")
+    assert await stores.open().marks("") == {"rule/b": 2}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lambdad.domain.events import SUCCEEDED, Condition, Ending, Event, Purpose
@@ -34,6 +34,7 @@ class MemoryEventStore:
         self._waiting: dict[int, Event] = {}
         self._leased: dict[int, Event] = {}
         self._ended: dict[int, _Ended] = {}
+        self._marks: dict[str, int] = {}
         self._last_id = 0
         self._closed = False
 
@@ -57,6 +58,8 @@ class MemoryEventStore:
         for ending in ended:
             for event in ending.follow_ups:
                 self._accept(self._waiting, event)
+        for name, value in changes.marks.items():
+            self._marks[name] = max(value, self._marks.get(name, value))
         return ids
 
     async def recover(self) -> int:
@@ -170,6 +173,14 @@ class MemoryEventStore:
             for ended in sorted(alike, key=_by_end, reverse=True)[keep:]:
                 del self._ended[ended.event.id]
         return before - len(self._ended)
+
+    async def marks(self, prefix: str) -> Mapping[str, int]:
+        await self._turn()
+        return {name: value for name, value in self._marks.items() if name.startswith(prefix)}
+
+    async def forget_mark(self, name: str) -> None:
+        await self._turn()
+        self._marks.pop(name, None)
 
     async def close(self) -> None:
         self._closed = True

@@ -71,6 +71,11 @@ class EventTables(SqliteStatements):
             )
         if changes.endings:
             self._end(changes.endings)
+        if changes.marks:
+            self._change_each(
+                "INSERT INTO marks VALUES (?, ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)",
+                changes.marks.items(),
+            )
         return ids
 
     def _insert(self, events: Sequence[Event], *, leased: bool) -> list[int]:
@@ -322,6 +327,15 @@ class EventTables(SqliteStatements):
         for table in ("endings",) if succeeded else ("endings", "payloads"):
             self._remove(table, (number for (number,) in chosen))
         return len(chosen)
+
+    def marks(self, prefix: str) -> dict[str, int]:
+        """See `EventStore.marks`."""
+        rows = self._rows("SELECT name, value FROM marks WHERE substr(name, 1, length(?)) = ?", (prefix, prefix))
+        return dict(rows)
+
+    def forget_mark(self, name: str) -> None:
+        """See `EventStore.forget_mark`."""
+        self._change("DELETE FROM marks WHERE name = ?", (name,))
 
     def _remove(self, table: str, ids: Iterable[int]) -> None:
         self._change_each(f"DELETE FROM {table} WHERE id = ?", ((number,) for number in ids))

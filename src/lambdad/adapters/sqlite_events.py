@@ -6,7 +6,7 @@ The file does not shrink: what a long queue has left is used again. Giving it ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -83,6 +83,12 @@ class SqliteEventStore:
             ):
                 total += gone
         return total
+
+    async def marks(self, prefix: str) -> Mapping[str, int]:
+        return await self._units.read(lambda tables: tables.marks(prefix))
+
+    async def forget_mark(self, name: str) -> None:
+        await self._units.write(lambda tables: tables.forget_mark(name))
 
     async def close(self) -> None:
         await self._units.close()

@@ -1,4 +1,4 @@
-"""Asynchronous work: the events that functions are to get, and the deliveries of what became of them.
+"""Asynchronous work: the events that functions are to get, the deliveries of what became of them, and dispatches.
 
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async.html
 An event lives in the queue from the moment it is accepted until it has an `Ending`, and it gets exactly one.
@@ -33,12 +33,13 @@ SUCCEEDED = frozenset({Condition.SUCCESS, Condition.DELIVERED})
 
 
 class Purpose(enum.StrEnum):
-    """What an event is for: to invoke a function, or to tell a target what became of one that was."""
+    """What an event is for: to invoke a function, to tell a target what became of one that was, or a dispatch."""
 
     INVOCATION = "Invocation"
     DEAD_LETTER = "DeadLetterQueue"
     ON_SUCCESS = "OnSuccess"
     ON_FAILURE = "OnFailure"
+    DISPATCH = "Dispatch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Event:
     """An event as it waits in the queue. `lane` is the ARN of what it is for, and events of one lane wait together.
 
     The lane of an invocation is the function as it was named (with the version or alias, if any), that of a delivery is
-    its target. `payload` passes through unparsed. Times are milliseconds since the epoch.
+    its target, that of a dispatch `<target> from <source>`. `payload` passes through unparsed. Times are milliseconds
+    since the epoch.
     """
 
     id: int
@@ -68,7 +70,7 @@ class Event:
     """HTTP status of what went wrong last: 200 for an error of the function. A dead letter carries it."""
     error_message: str = ""
     source: str = ""
-    """Of a delivery: the ARN of the function whose event it tells of, as it was invoked."""
+    """Of a delivery: the ARN of the function whose event it tells of, as it was invoked; of a dispatch: who sends."""
 
     @property
     def is_retried(self) -> bool:

@@ -6,7 +6,7 @@ that has died: `recover` makes it wait again. Nothing here says what kind of dat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,13 +18,15 @@ class Changes:
     """Changes that are made together or not at all.
 
     `accepted` wait, `leased` are accepted and leased in one, `postponed` go back (their lease ends, their counters and
-    `due_ms` are kept), `endings` are recorded, their events removed and their follow-ups accepted.
+    `due_ms` are kept), `endings` are recorded, their events removed and their follow-ups accepted. `marks` say how far
+    those have come that send events: a mark only grows, a smaller number is passed over.
     """
 
     accepted: list[Event] = field(default_factory=list)
     leased: list[Event] = field(default_factory=list)
     postponed: list[Event] = field(default_factory=list)
     endings: list[Ending] = field(default_factory=list)
+    marks: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,12 @@ class EventStore(Protocol):
 
     async def forget_endings(self, keep: int) -> int:
         """Keep the last `keep` endings that succeeded and as many others; returns how many are gone."""
+
+    async def marks(self, prefix: str) -> Mapping[str, int]:
+        """The marks whose names begin so."""
+
+    async def forget_mark(self, name: str) -> None:
+        """Have no such mark any more, if there is one."""
 
     async def close(self) -> None:
         """Finish what was accepted, and close."""

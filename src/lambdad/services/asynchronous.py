@@ -36,15 +36,32 @@ class AsynchronousInvocations:
 
         Raises RequestEntityTooLargeException, ResourceNotFoundException and StoreUnavailable.
         """
+        await self._queue.accept(await self.event(reference, request_id, payload, trace))
+        self.accepted(reference)
+
+    async def event(
+        self, reference: FunctionReference, request_id: str, payload: bytes, trace: str | None = None
+    ) -> Event:
+        """An invocation as the queue takes it; who puts it there tells `accepted`.
+
+        Raises RequestEntityTooLargeException, ResourceNotFoundException and StoreUnavailable.
+        """
         if len(payload) > self._payload_bytes:
             raise RequestEntityTooLargeException(
                 f"{len(payload)} byte payload is too large for the Event invocation type "
                 f"(limit {self._payload_bytes} bytes)"
             )
-        await self._invoke.target(reference)
+        await self.target(reference)
         now = self._clock.time()
         now_ms = int(now * 1000)
         header = accepted_trace(now, trace, new_trace_digits())
-        await self._queue.accept(Event(0, reference.arn, request_id, payload, now_ms, now_ms, trace=header))
+        return Event(0, reference.arn, request_id, payload, now_ms, now_ms, trace=header)
+
+    def accepted(self, reference: FunctionReference) -> None:
+        """Count an invocation that is in the queue."""
         key = reference.key
         self._metrics.count(key.account_id, key.region, key.name, reference.qualifier, MetricName.ASYNC_EVENTS_RECEIVED)
+
+    async def target(self, reference: FunctionReference) -> None:
+        """Raises ResourceNotFoundException when there is no such function."""
+        await self._invoke.target(reference)

@@ -1,4 +1,4 @@
-"""What is done with an event of the queue: a function is invoked, or a target is told of the end of an invocation.
+"""What is done with an event of the queue: a function is invoked, or a target gets a delivery or a dispatch.
 
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 """
@@ -28,6 +28,7 @@ from lambdad.ports.clock import Clock
 from lambdad.ports.neighbours import NeighbourRefused, NeighbourUnavailable
 from lambdad.ports.store import StoreUnavailable
 from lambdad.services.deliveries import Answer, Deliveries, follow_ups
+from lambdad.services.dispatch_attempts import DispatchAttempts, is_dispatch, is_in_order
 from lambdad.services.event_queue import Postponed
 from lambdad.services.invoke import InvokeRequest, InvokeService, Target
 from lambdad.services.metrics import Metrics
@@ -58,6 +59,7 @@ class Attempts:
         self,
         invoke: InvokeService,
         deliveries: Deliveries,
+        dispatches: DispatchAttempts,
         metrics: Metrics,
         clock: Clock,
         delay_scale: float,
@@ -65,6 +67,7 @@ class Attempts:
     ) -> None:
         self._invoke = invoke
         self._deliveries = deliveries
+        self._dispatches = dispatches
         self._metrics = metrics
         self._clock = clock
         self._delay_scale = delay_scale
@@ -72,13 +75,15 @@ class Attempts:
 
     def concurrency(self, lane: str) -> int | None:
         if not is_function(lane):
-            return DELIVERIES_AT_ONCE
+            return 1 if is_in_order(lane) else DELIVERIES_AT_ONCE
         target = self._invoke.known_target(function_reference(lane))
         if target is None:
             return None
         return quotas.CONCURRENT_EXECUTIONS if target.reserved is None else target.reserved
 
     def max_age_ms(self, lane: str) -> int | None:
+        if is_dispatch(lane):
+            return None  # each has its own
         if not is_function(lane):
             return retry_policy.DELIVERY_AGE_MS
         target = self._invoke.known_target(function_reference(lane))
@@ -89,6 +94,8 @@ class Attempts:
             if event.purpose is Purpose.INVOCATION:
                 return await self._run(event, begun)
             begun()
+            if event.purpose is Purpose.DISPATCH:
+                return await self._dispatches.attempt(event)
             return await self._deliver(event)
         except Exception as error:  # an event is not lost for a fault of ours: it is tried again, as after any other
             logger.exception("an attempt at event %d (request %s) failed", event.id, event.request_id)
@@ -213,7 +220,8 @@ class Attempts:
             event.lane,
             reason,
         )
-        self._count(event, _FAILURE_METRICS[event.purpose])
+        if event.purpose in _FAILURE_METRICS:
+            self._count(event, _FAILURE_METRICS[event.purpose])
         return Ending(event, step, now_ms)
 
     def _count(self, event: Event, name: MetricName, value: float = 1.0) -> None:

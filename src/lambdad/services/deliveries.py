@@ -29,9 +29,7 @@ from lambdad.domain.tracing import RECURSION_LIMIT, function_mark, trace_header
 from lambdad.ports.neighbours import NeighbourRefused, Neighbours, NeighbourUnavailable
 from lambdad.services.identifiers import new_request_id, new_trace_digits
 from lambdad.services.invoke import Target
-
-QUEUE_URLS: Final = 1024
-"""Queues whose URLs are remembered."""
+from lambdad.services.queue_urls import QueueUrls
 
 _JSON: Final = msgspec.json.Decoder(type=msgspec.Raw)
 _TIME_BYTES: Final = 14
@@ -141,7 +139,7 @@ class Deliveries:
     def __init__(self, neighbours: Neighbours, message_bytes: int = quotas.ASYNC_REQUEST_BYTES) -> None:
         self._neighbours = neighbours
         self._message_bytes = message_bytes
-        self._queue_urls: dict[str, str] = {}
+        self._queue_urls = QueueUrls(neighbours)
         self._senders = {
             destinations.SQS: self._to_queue,
             destinations.SNS: self._to_topic,
@@ -157,7 +155,7 @@ class Deliveries:
 
     async def _to_queue(self, event: Event, target: Destination) -> None:
         attributes = self._checked_attributes(event)
-        url = await self._queue_url(event, target)
+        url, _ = await self._queue_urls.find(target.arn, _owner(event)[0], event.trace)
         parameters: dict[str, Any] = {"QueueUrl": url, "MessageBody": event.payload.decode(), **attributes}
         if event.trace:
             header = {"DataType": "String", "StringValue": event.trace}
@@ -165,18 +163,8 @@ class Deliveries:
         try:
             await self._call(event, target, "SendMessage", parameters, "MessageId")
         except NeighbourRefused:
-            self._queue_urls.pop(target.arn, None)
+            self._queue_urls.forget(target.arn)
             raise
-
-    async def _queue_url(self, event: Event, target: Destination) -> str:
-        url = self._queue_urls.get(target.arn)
-        if url is None:
-            parameters = {"QueueName": target.name, "QueueOwnerAWSAccountId": target.account_id}
-            url = str(await self._call(event, target, "GetQueueUrl", parameters, "QueueUrl"))
-            if len(self._queue_urls) >= QUEUE_URLS:
-                del self._queue_urls[next(iter(self._queue_urls))]
-            self._queue_urls[target.arn] = url
-        return url
 
     async def _to_topic(self, event: Event, target: Destination) -> None:
         attributes = self._checked_attributes(event)
@@ -233,7 +221,7 @@ class Deliveries:
         self, event: Event, target: Destination, operation: str, parameters: Mapping[str, Any], member: str
     ) -> Any:
         """Call an operation on behalf of the function's account; returns a member that every answer of AWS's has."""
-        _, _, _, region, account_id, _ = event.source.split(":", 5)
+        account_id, region = _owner(event)
         answer = await self._neighbours.call(
             target.service,
             operation,
@@ -245,3 +233,9 @@ class Deliveries:
         if not answer.get(member):
             raise NeighbourUnavailable(f"{target.service} did not answer {operation} as AWS does: there is no {member}")
         return answer[member]
+
+
+def _owner(event: Event) -> tuple[str, str]:
+    """The account and the region of the function whose event is told of."""
+    _, _, _, region, account_id, _ = event.source.split(":", 5)
+    return account_id, region

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,13 +20,15 @@ RETRY_S: Final = 1.0
 """How long to wait before an outcome that could not be written is tried again."""
 BATCH: Final = 512
 """How many changes one write takes; a bound on how long the first of them waits for the last."""
+NO_MARKS: Final[Mapping[str, int]] = {}
 
 
 @dataclass(slots=True, eq=False)
 class _Acceptance:
-    event: Event
+    events: Sequence[Event]
     leased: bool
-    id: asyncio.Future[int]
+    ids: asyncio.Future[Sequence[int]]
+    marks: Mapping[str, int]
 
 
 @dataclass(slots=True, eq=False)
@@ -46,12 +48,17 @@ class EventJournal:
         self._writing: asyncio.Task[None] | None = None
         self._pausing: asyncio.Task[None] | None = None
 
-    async def accept(self, event: Event, *, leased: bool) -> int:
-        """The id of the event, which is on disk when this returns. Raises StoreUnavailable."""
-        acceptance = _Acceptance(event, leased, asyncio.get_running_loop().create_future())
+    async def accept(
+        self, events: Sequence[Event], *, leased: bool, marks: Mapping[str, int] = NO_MARKS
+    ) -> Sequence[int]:
+        """The ids of the events, which are on disk, together with the marks, when this returns.
+
+        Raises StoreUnavailable: nothing of it is on disk then.
+        """
+        acceptance = _Acceptance(events, leased, asyncio.get_running_loop().create_future(), marks)
         self._acceptances.append(acceptance)
         self._write()
-        return await acceptance.id
+        return await acceptance.ids
 
     def settle(self, change: Ending | Event, written: Callable[[], None]) -> None:
         """Record an ending, or put an event back; `written` is called when that is on disk."""
@@ -96,24 +103,27 @@ class EventJournal:
         changes = Changes()
         leased = [acceptance for acceptance in acceptances if acceptance.leased]
         waiting = [acceptance for acceptance in acceptances if not acceptance.leased]
-        changes.leased = [acceptance.event for acceptance in leased]
-        changes.accepted = [acceptance.event for acceptance in waiting]
+        changes.leased = [event for acceptance in leased for event in acceptance.events]
+        changes.accepted = [event for acceptance in waiting for event in acceptance.events]
+        for acceptance in waiting:
+            changes.marks |= acceptance.marks
         for settlement in settlements:
             if isinstance(settlement.change, Ending):
                 changes.endings.append(settlement.change)
             else:
                 changes.postponed.append(settlement.change)
-        ids = await self._store.apply(changes)
-        for acceptance, number in zip(itertools.chain(waiting, leased), ids, strict=True):
-            if not acceptance.id.done():
-                acceptance.id.set_result(number)
+        ids = iter(await self._store.apply(changes))
+        for acceptance in itertools.chain(waiting, leased):
+            numbers = list(itertools.islice(ids, len(acceptance.events)))
+            if not acceptance.ids.done():
+                acceptance.ids.set_result(numbers)
         for settlement in settlements:
             settlement.written()
 
     def _failed(self, acceptances: Sequence[_Acceptance], settlements: Sequence[_Settlement], reason: str) -> None:
         for acceptance in acceptances:
-            if not acceptance.id.done():
-                acceptance.id.set_exception(StoreUnavailable(reason))
+            if not acceptance.ids.done():
+                acceptance.ids.set_exception(StoreUnavailable(reason))
         if settlements:
             self._settlements = [*settlements, *self._settlements]
             logger.error("outcomes of %d events cannot be written yet: %s", len(self._settlements), reason)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -131,7 +131,7 @@ class EventQueue:
         if leased:
             self._hold(lane, size)
         try:
-            number = await self._journal.accept(event, leased=leased)
+            (number,) = await self._journal.accept((event,), leased=leased)
         except BaseException:  # whatever kept it from the disk, its room in memory is free again
             if leased:
                 self._let_go(lane, size)
@@ -142,6 +142,22 @@ class EventQueue:
             lane = self._lane(event.lane)
             lane.is_due(event.due_ms)
         self._pump(lane)
+
+    async def accept_together(self, events: Sequence[Event], marks: Mapping[str, int]) -> None:
+        """Put events into the queue and note marks, all or nothing; it is on disk when this returns.
+
+        Raises StoreUnavailable.
+        """
+        await self._journal.accept(events, leased=False, marks=marks)
+        self._have_arrived(event.lane for event in events)
+
+    async def marks(self, prefix: str) -> Mapping[str, int]:
+        """The marks whose names begin so. Raises StoreUnavailable."""
+        return await self._store.marks(prefix)
+
+    async def forget_mark(self, name: str) -> None:
+        """Have no such mark any more. Raises StoreUnavailable."""
+        await self._store.forget_mark(name)
 
     def hasten(self, key: FunctionKey) -> None:
         """A function has changed: what was throttled or met an error of the system may fare better now."""

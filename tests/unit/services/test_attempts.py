@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from lambdad.adapters.memory_neighbours import MemoryNeighbours
+from lambdad.adapters.memory_web import MemoryWeb
 from lambdad.domain import quotas
 from lambdad.domain.errors import ResourceNotFoundException, ServiceException, TooManyRequestsException
 from lambdad.domain.events import Condition, Ending, Event, Purpose
@@ -21,6 +22,7 @@ from lambdad.ports.neighbours import NeighbourRefused, NeighbourUnavailable
 from lambdad.ports.store import StoreUnavailable
 from lambdad.services.attempts import DELIVERIES_AT_ONCE, ERROR_MESSAGE_CHARACTERS, Attempts
 from lambdad.services.deliveries import Deliveries
+from lambdad.services.dispatch_attempts import DispatchAttempts
 from lambdad.services.event_invoke_configs import EventInvokeSettings
 from lambdad.services.event_queue import Postponed
 from lambdad.services.invoke import InvokeService
@@ -75,8 +77,16 @@ class Surrounded(World):
         self.invoke = InvokeService(self.targets, self.concurrency, host, self.clock, self.metrics)  # type: ignore[arg-type]
         self.neighbours = MemoryNeighbours([QUEUE, LETTERS])
         self.deliveries = Deliveries(self.neighbours)
+        self.web = MemoryWeb()
+        self.dispatches = DispatchAttempts(self.neighbours, self.web, self.clock, delay_scale)
         self.attempts = Attempts(
-            self.invoke, self.deliveries, self.metrics, self.clock, delay_scale, quotas.ASYNC_REQUEST_BYTES
+            self.invoke,
+            self.deliveries,
+            self.dispatches,
+            self.metrics,
+            self.clock,
+            delay_scale,
+            quotas.ASYNC_REQUEST_BYTES,
         )
 
     @property
@@ -225,7 +235,7 @@ async def test_a_success_goes_to_its_destination(w: Surrounded) -> None:
 
 @scenario
 async def test_the_scale_makes_the_waits_shorter(w: Surrounded) -> None:
-    w.attempts = Attempts(w.invoke, w.deliveries, w.metrics, w.clock, 0.001, quotas.ASYNC_REQUEST_BYTES)
+    w.attempts = Attempts(w.invoke, w.deliveries, w.dispatches, w.metrics, w.clock, 0.001, quotas.ASYNC_REQUEST_BYTES)
     await w.create()
     w.function.told.extend([FAILS, TooManyRequestsException("Rate Exceeded.")])
     assert (await w.postponed(w.event())).event.due_ms == w.now_ms + 60

@@ -16,8 +16,9 @@ from lambdad.domain.functions import EventInvokeConfig, Function
 from lambdad.domain.invocations import Outcome
 from lambdad.domain.tracing import RECURSION_LIMIT, function_mark, trace_header
 from lambdad.ports.neighbours import NeighbourRefused, NeighbourUnavailable
-from lambdad.services.deliveries import QUEUE_URLS, Answer, Deliveries, follow_ups
+from lambdad.services.deliveries import Answer, Deliveries, follow_ups
 from lambdad.services.invoke import Target
+from lambdad.services.queue_urls import QUEUE_URLS
 from unit.services.fakes import KEY, draft
 
 QUEUE = "arn:aws:sqs:eu-west-1:111111111111:q"
