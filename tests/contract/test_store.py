@@ -17,6 +17,7 @@ from lambdad.adapters.sqlite_store import SqliteStore
 from lambdad.domain.arns import LATEST, FunctionKey
 from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion, LoggingConfig
 from lambdad.domain.resource_policies import Grant, ResourcePolicy
+from lambdad.domain.s3_notifications import BucketNotifications, FilterRule, Kind, Notification
 from lambdad.ports.store import Store, StoreUnavailable, Tables
 
 ACCOUNT, OTHER_ACCOUNT = "000000000000", "111111111111"
@@ -63,6 +64,13 @@ def policy_of(key: FunctionKey, qualifier: str = "") -> ResourcePolicy:
     grant = Grant("s3", "lambda:InvokeFunction", "s3.amazonaws.com", "arn:aws:s3:::b*", key.account_id)
     everyone = Grant("everyone", "*", "*").statement(key.arn)
     return ResourcePolicy(key, qualifier, (grant.statement(key.arn), everyone))
+
+
+def notifications_of(bucket: str, **fields: Any) -> BucketNotifications:
+    rules = (FilterRule("Prefix", "in/"), FilterRule("Suffix", ".jpg"))
+    arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f"
+    notification = Notification("uploads", Kind.FUNCTION, arn, ("s3:ObjectCreated:*",), rules)
+    return BucketNotifications(bucket, ACCOUNT, REGION, (notification,), **fields)
 
 
 def put_whole(tables: Tables, key: FunctionKey) -> None:
@@ -716,6 +724,8 @@ async def test_a_read_cannot_change_anything(store: Store):
         lambda tables: tables.delete_event_invoke_config(KEY, LATEST),
         lambda tables: tables.put_resource_policy(policy_of(OTHER_KEY)),
         lambda tables: tables.delete_resource_policy(KEY, ""),
+        lambda tables: tables.put_bucket_notifications(notifications_of("photos")),
+        lambda tables: tables.delete_bucket_notifications("photos"),
     ]
     for change in changes:
         with pytest.raises(RuntimeError, match="only reads"):
@@ -725,6 +735,22 @@ async def test_a_read_cannot_change_anything(store: Store):
     assert await store.read(lambda tables: tables.alias(KEY, "live")) == alias_of(KEY, "live")
     assert await store.read(lambda tables: configured(tables, KEY)) == [LATEST, "1", "live"]
     assert await store.read(lambda tables: with_policy(tables, KEY)) == ["", "1", "live"]
+
+
+@in_event_loop
+async def test_notification_configurations_come_back_by_the_names_of_buckets(store: Store):
+    photos, archive = notifications_of("photos"), notifications_of("archive", event_bridge=True)
+
+    def put(tables: Tables) -> None:
+        tables.put_bucket_notifications(notifications_of("photos", event_bridge=True))
+        tables.put_bucket_notifications(archive)
+        tables.put_bucket_notifications(photos)
+
+    await store.write(put)
+    assert await store.read(lambda tables: tables.bucket_notifications()) == [archive, photos]
+    await store.write(lambda tables: tables.delete_bucket_notifications("archive"))
+    await store.write(lambda tables: tables.delete_bucket_notifications("nobody's"))
+    assert await store.read(lambda tables: tables.bucket_notifications()) == [photos]
 
 
 @in_event_loop

@@ -10,6 +10,7 @@ from lambdad.adapters.records import decode, encode, version_number
 from lambdad.domain.arns import LATEST, FunctionKey
 from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion
 from lambdad.domain.resource_policies import ResourcePolicy
+from lambdad.domain.s3_notifications import BucketNotifications
 from lambdad.ports.store import StoreUnavailable, Tables
 
 T = TypeVar("T")
@@ -27,6 +28,7 @@ class MemoryTables:
             dict(base._event_invoke_configs) if base else {}
         )
         self._resource_policies: dict[tuple[FunctionKey, str], str] = dict(base._resource_policies) if base else {}
+        self._bucket_notifications: dict[str, str] = dict(base._bucket_notifications) if base else {}
         self._version_numbers: dict[FunctionKey, int] = dict(base._version_numbers) if base else {}
 
     def function(self, key: FunctionKey) -> Function | None:
@@ -136,6 +138,17 @@ class MemoryTables:
     def delete_resource_policy(self, key: FunctionKey, qualifier: str) -> None:
         self._check_writable()
         self._resource_policies.pop((key, qualifier), None)
+
+    def bucket_notifications(self) -> Sequence[BucketNotifications]:
+        return [decode(BucketNotifications, record) for _, record in sorted(self._bucket_notifications.items())]
+
+    def put_bucket_notifications(self, configuration: BucketNotifications) -> None:
+        self._check_writable()
+        self._bucket_notifications[configuration.bucket] = encode(configuration)
+
+    def delete_bucket_notifications(self, bucket: str) -> None:
+        self._check_writable()
+        self._bucket_notifications.pop(bucket, None)
 
     def code_in_use(self) -> set[str]:
         return {decode(FunctionVersion, record).code_sha256 for record in self._versions.values()}

@@ -11,6 +11,7 @@ from lambdad.adapters.sqlite_units import SqliteStatements, SqliteUnits, migrati
 from lambdad.domain.arns import LATEST, FunctionKey
 from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion
 from lambdad.domain.resource_policies import ResourcePolicy
+from lambdad.domain.s3_notifications import BucketNotifications
 
 T = TypeVar("T")
 
@@ -186,6 +187,18 @@ class SqliteTables(SqliteStatements):
             "DELETE FROM resource_policies WHERE account_id = ? AND region = ? AND name = ? AND qualifier = ?",
             (*_columns(key), qualifier),
         )
+
+    def bucket_notifications(self) -> Sequence[BucketNotifications]:
+        return self._all(BucketNotifications, "SELECT record FROM bucket_notifications ORDER BY bucket", ())
+
+    def put_bucket_notifications(self, configuration: BucketNotifications) -> None:
+        self._change(
+            "INSERT OR REPLACE INTO bucket_notifications (bucket, record) VALUES (?, ?)",
+            (configuration.bucket, encode(configuration)),
+        )
+
+    def delete_bucket_notifications(self, bucket: str) -> None:
+        self._change("DELETE FROM bucket_notifications WHERE bucket = ?", (bucket,))
 
     def code_in_use(self) -> set[str]:
         return {digest for (digest,) in self._rows("SELECT DISTINCT code_sha256 FROM versions", ())}

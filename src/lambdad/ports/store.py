@@ -14,6 +14,7 @@ from lambdad.domain.arns import FunctionKey
 from lambdad.domain.errors import LambdadError
 from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion
 from lambdad.domain.resource_policies import ResourcePolicy
+from lambdad.domain.s3_notifications import BucketNotifications
 
 T = TypeVar("T")
 
@@ -82,6 +83,13 @@ class Tables(Protocol):
     def put_resource_policy(self, policy: ResourcePolicy) -> None: ...
 
     def delete_resource_policy(self, key: FunctionKey, qualifier: str) -> None: ...
+
+    def bucket_notifications(self) -> Sequence[BucketNotifications]:
+        """The notification configurations of all buckets, whoever has them, by the buckets' names."""
+
+    def put_bucket_notifications(self, configuration: BucketNotifications) -> None: ...
+
+    def delete_bucket_notifications(self, bucket: str) -> None: ...
 
     def code_in_use(self) -> set[str]:
         """The digest of every package that some version refers to."""
