@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import time
 import urllib.request
 from base64 import b64encode
@@ -11,10 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import parse_qsl, urlsplit
+from xml.etree import ElementTree
 
 import pytest
 
-from api_calls import refusal, send
+from api_calls import refusal
 from daemons import Daemon, create_python, zip_of
 
 REMOVED_WITHIN_S = 15.0
@@ -100,34 +103,74 @@ def test_the_location_downloads_the_package_as_it_was_sent(aws_lambda: Any, uniq
     assert download(aws_lambda, name, Qualifier="live") == content
 
 
-def test_an_old_link_does_not_give_newer_code(aws_lambda: Any, unique: Callable[[], str]) -> None:
-    name = unique()
-    create(aws_lambda, name, package("one"))
-    link = aws_lambda.get_function(FunctionName=name)["Code"]["Location"]
+def location(client: Any, name: str) -> str:
+    return str(client.get_function(FunctionName=name)["Code"]["Location"])
+
+
+def refused(link: str) -> tuple[int, str]:
+    """The status and the code of the error with which a link is answered."""
+    with pytest.raises(HTTPError) as caught:
+        urllib.request.urlopen(link)
+    assert caught.value.headers["Content-Type"] == "application/xml"
+    return caught.value.code, ElementTree.fromstring(caught.value.read()).findtext("Code") or ""
+
+
+def test_the_location_is_a_link_as_awss(shared_daemon: Daemon, aws_lambda: Any, unique: Any, tmp_path: Path) -> None:
+    name, content = unique(), package("one")
+    create(aws_lambda, name, content)
+    code = aws_lambda.get_function(FunctionName=name)["Code"]
+    assert code["RepositoryType"] == "S3"
+    link = code["Location"]
+    assert link.startswith(f"{shared_daemon.url}/awslambda-us-east-1-tasks/snapshots/000000000000/{name}-")
+    given = dict(parse_qsl(urlsplit(link).query))
+    assert given["X-Amz-Expires"] == "600"
+    assert given["X-Amz-Credential"] == f"000000000000/{given['X-Amz-Date'][:8]}/us-east-1/s3/aws4_request"
+    subprocess.run(["curl", "-sSf", "-o", tmp_path / "code.zip", link], check=True, timeout=60)
+    assert (tmp_path / "code.zip").read_bytes() == content
+
+
+def test_a_link_is_good_while_a_version_has_the_code(aws_lambda: Any, unique: Callable[[], str]) -> None:
+    name, content = unique(), package("one")
+    create(aws_lambda, name, content)
+    link = location(aws_lambda, name)
+    aws_lambda.publish_version(FunctionName=name)
     aws_lambda.update_function_code(FunctionName=name, ZipFile=package("two"))
-    with pytest.raises(HTTPError) as caught:
-        urllib.request.urlopen(link)
-    assert caught.value.code == 403
+    with urllib.request.urlopen(link) as page:
+        assert page.read() == content
+    aws_lambda.delete_function(FunctionName=name, Qualifier="1")
+    assert refused(link) == (404, "NoSuchKey")
     aws_lambda.delete_function(FunctionName=name)
-    with pytest.raises(HTTPError) as caught:
-        urllib.request.urlopen(link)
-    assert caught.value.code == 404
+    assert refused(link) == (404, "NoSuchKey")
 
 
-def test_a_link_cannot_be_bent_to_other_files(shared_daemon: Daemon, aws_lambda: Any, unique: Any) -> None:
+def test_a_link_cannot_be_bent_to_other_files(aws_lambda: Any, unique: Any) -> None:
     name = unique()
     create(aws_lambda, name, package("one"))
-    link = aws_lambda.get_function(FunctionName=name)["Code"]["Location"].removeprefix(shared_daemon.url)
-    path, _, query = link.partition("?")
-    for bent in [
-        path,
-        f"{path}?sha256=",
-        f"{path}?sha256={'0' * 64}",
-        f"{path}?sha256=../../lambdad.db",
-        f"{path}/..?{query}",
-        f"/_lambdad/code/000000000000/us-east-1/..%2F..%2Flambdad.db/1?{query}",
+    link = location(aws_lambda, name)
+    bare, _, query = link.partition("?")
+    for bent, code in [
+        (bare, "AccessDenied"),
+        (f"{bare}?versionId=..%2F..%2Flambdad.db", "AccessDenied"),
+        (f"{link}0", "SignatureDoesNotMatch"),
+        (link.replace("X-Amz-Expires=600", "X-Amz-Expires=6000"), "SignatureDoesNotMatch"),
+        (link.replace(f"/{name}-", f"/{name}2-"), "SignatureDoesNotMatch"),
+        (f"{bare}/..?{query}", "AccessDenied"),
     ]:
-        assert send(shared_daemon, "GET", bent).status in (403, 404), bent
+        assert refused(bent) == (403, code), bent
+
+
+def test_the_bucket_of_the_links_is_nobodys(shared_daemon: Daemon, aws_lambda: Any, unique: Any) -> None:
+    """Nothing can be listed in it or put there: whoever has credentials needs a link none the less."""
+    s3, name = shared_daemon.client("s3"), unique()
+    create(aws_lambda, name, package("one"))
+    bucket, _, key = urlsplit(location(aws_lambda, name)).path[1:].partition("/")
+    for call, parameters in [
+        (s3.list_objects_v2, {}),
+        (s3.get_object, {"Key": key}),
+        (s3.put_object, {"Key": key, "Body": b"mine"}),
+        (s3.delete_object, {"Key": key}),
+    ]:
+        assert refusal(call, Bucket=bucket, **parameters).code == "AccessDenied"
 
 
 # UpdateFunctionCode
@@ -231,8 +274,29 @@ def test_an_update_needs_a_function_and_not_a_version(aws_lambda: Any, unique: C
             "ImageUri is not supported by lambdad yet.",
         ),
         ({"ZipFile": b""}, "Uploaded file must be a non-empty zip"),
+        ({"S3Bucket": "bucket"}, "Please provide a source for your function code."),
+        ({"S3Key": "key"}, "Please provide a source for your function code."),
+        (
+            {"S3Bucket": "bucket", "S3Key": "key", "S3ObjectStorageMode": "REFERENCE"},
+            "S3ObjectStorageMode REFERENCE is not supported by lambdad yet.",
+        ),
+        (
+            {"S3Bucket": "bucket", "S3Key": "key", "SourceKMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"},
+            "SourceKMSKeyArn is not supported by lambdad yet.",
+        ),
     ],
-    ids=["nothing", "zip and S3", "zip and S3 version", "zip and image", "image", "empty zip"],
+    ids=[
+        "nothing",
+        "zip and S3",
+        "zip and S3 version",
+        "zip and image",
+        "image",
+        "empty zip",
+        "no key",
+        "no bucket",
+        "reference",
+        "KMS",
+    ],
 )
 def test_code_comes_from_one_place(aws_lambda: Any, unique: Callable[[], str], code: Any, message: str) -> None:
     name = unique()
@@ -241,13 +305,6 @@ def test_code_comes_from_one_place(aws_lambda: Any, unique: Callable[[], str], c
     assert refusal(aws_lambda.update_function_code, FunctionName=name, **code) == expected
     assert refusal(create_python, client=aws_lambda, name=unique(), source="", Code=code) == expected
     assert answer_of(aws_lambda, name) == b'"one"'
-
-
-def test_code_in_a_bucket_is_refused_with_the_reason(aws_lambda: Any, unique: Callable[[], str]) -> None:
-    code = {"S3Bucket": "bucket", "S3Key": "key"}
-    code_name, status, message = refusal(create_python, client=aws_lambda, name=unique(), source="", Code=code)
-    assert (code_name, status) == ("InvalidParameterValueException", 400)
-    assert message.startswith("Error occurred while GetObject. S3 Error Code: ")
 
 
 def test_publish_to_is_refused(aws_lambda: Any, unique: Callable[[], str]) -> None:

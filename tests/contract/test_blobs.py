@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -125,6 +125,44 @@ def test_many_writers_of_one_blob(blobs: Blobs):
         await asyncio.gather(*(put(blobs, data) for _ in range(20)))
         assert await blobs.get(sha256_of(data)) == data
         assert await blobs.total_bytes() == len(data)
+
+    asyncio.run(scenario())
+
+
+async def parts(*chunks: bytes, error: Exception | None = None) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+    if error is not None:
+        raise error
+
+
+def test_bytes_that_come_in_parts(blobs: Blobs):
+    async def scenario() -> None:
+        async with blobs.receive(parts(b"ab", b"", b"c")) as received:
+            key = received.sha256_hex
+            assert key == sha256_of(b"abc")
+            content = received.content
+            assert (content if isinstance(content, bytes) else content.read_bytes()) == b"abc"
+            assert not await blobs.exists(key)
+            await received.keep()
+            assert await blobs.get(key) == b"abc"
+        assert await blobs.get(key) == b"abc"
+        async with blobs.receive(parts(b"abc")) as again:
+            await again.keep()
+        assert await blobs.list() == [key]
+
+    asyncio.run(scenario())
+
+
+def test_what_has_come_and_is_not_kept_is_forgotten(blobs: Blobs, tmp_path: Path):
+    async def scenario() -> None:
+        async with blobs.receive(parts(b"abc")):
+            pass
+        with pytest.raises(ConnectionError, match="gone"):
+            async with blobs.receive(parts(b"abc", error=ConnectionError("gone"))):
+                pytest.fail("not all has come")
+        assert await blobs.list() == []
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
     asyncio.run(scenario())
 

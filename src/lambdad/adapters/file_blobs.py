@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from lambdad.ports.blobs import CHUNK_BYTES, BlobNotFound, check_content, checked_key
 
@@ -29,6 +32,24 @@ class FileBlobs:
 
     async def put(self, sha256_hex: str, data: bytes) -> None:
         await asyncio.to_thread(self._put, sha256_hex, data)
+
+    @contextlib.asynccontextmanager
+    async def receive(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[_Received]:
+        descriptor, unfinished = tempfile.mkstemp(dir=self._unfinished)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                digest = hashlib.sha256()
+                async for chunk in chunks:
+                    await asyncio.to_thread(_take, chunk, digest, file)
+                await asyncio.to_thread(_sync, file)
+            yield _Received(self, digest.hexdigest(), Path(unfinished))
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(unfinished)
+
+    async def keep(self, sha256_hex: str, unfinished: Path) -> None:
+        """Take up a file of this hash, which is on disk already, from the directory of unfinished ones."""
+        await asyncio.to_thread(self._place, unfinished, self._path(sha256_hex))
 
     async def get(self, sha256_hex: str) -> bytes:
         path = self._path(sha256_hex)
@@ -80,16 +101,18 @@ class FileBlobs:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            path.parent.mkdir(exist_ok=True)
-            sync_directory(self._directory)
-            os.replace(unfinished, path)
-            sync_directory(path.parent)
+                _sync(file)
+            self._place(Path(unfinished), path)
         except BaseException:  # whatever stopped it, half a file is not left behind
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(unfinished)
             raise
+
+    def _place(self, unfinished: Path, path: Path) -> None:
+        path.parent.mkdir(exist_ok=True)
+        sync_directory(self._directory)
+        os.replace(unfinished, path)
+        sync_directory(path.parent)
 
     def _delete(self, sha256_hex: str) -> None:
         path = self._path(sha256_hex)
@@ -105,6 +128,26 @@ class FileBlobs:
             with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
                 total += path.stat().st_size
         return total
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    blobs: FileBlobs
+    sha256_hex: str
+    content: Path
+
+    async def keep(self) -> None:
+        await self.blobs.keep(self.sha256_hex, self.content)
+
+
+def _take(chunk: bytes, digest: hashlib._Hash, file: BinaryIO) -> None:
+    digest.update(chunk)
+    file.write(chunk)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def sync_directory(directory: Path) -> None:

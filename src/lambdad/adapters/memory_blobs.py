@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from lambdad.ports.blobs import CHUNK_BYTES, BlobNotFound, check_content, checked_key
 
@@ -17,6 +20,11 @@ class MemoryBlobs:
     async def put(self, sha256_hex: str, data: bytes) -> None:
         check_content(sha256_hex, data)
         self._blobs[sha256_hex] = bytes(data)
+
+    @asynccontextmanager
+    async def receive(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[_Received]:
+        content = b"".join([chunk async for chunk in chunks])
+        yield _Received(self, hashlib.sha256(content).hexdigest(), content)
 
     async def get(self, sha256_hex: str) -> bytes:
         try:
@@ -43,3 +51,13 @@ class MemoryBlobs:
 
     async def total_bytes(self) -> int:
         return sum(map(len, self._blobs.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    blobs: MemoryBlobs
+    sha256_hex: str
+    content: bytes
+
+    async def keep(self) -> None:
+        await self.blobs.put(self.sha256_hex, self.content)

@@ -21,11 +21,14 @@ class UnpackedCode:
         self._directory = directory
         self._blobs = blobs
         self._unpacking: dict[str, asyncio.Task[Path]] = {}
-        self._turns = asyncio.Semaphore(_UNPACKED_AT_ONCE)  # a package is in memory while it is unpacked
+        self._turns = asyncio.Semaphore(_UNPACKED_AT_ONCE)  # each takes a processor and the disk
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o755)
         for leftover in directory.glob(f".*{UNFINISHED_SUFFIX}"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink()
 
     async def directory_for(self, sha256_hex: str) -> Path:
         """The directory with the package's files, readable by every user; unpacked now if it is not there yet.
@@ -57,8 +60,12 @@ class UnpackedCode:
 
     async def _unpack(self, sha256_hex: str, directory: Path) -> Path:
         async with self._turns:
-            package = await self._blobs.get(sha256_hex)
-            await asyncio.to_thread(unpack, package, directory)
+            # In a file beside it, since a package may be as large as what it unpacks to.
+            with tempfile.NamedTemporaryFile(dir=self._directory, prefix=".", suffix=UNFINISHED_SUFFIX) as package:
+                async for chunk in self._blobs.read(sha256_hex):
+                    await asyncio.to_thread(package.write, chunk)
+                package.flush()
+                await asyncio.to_thread(unpack, Path(package.name), directory)
         return directory
 
     def _unpacked(self, sha256_hex: str, task: asyncio.Task[Path]) -> None:

@@ -88,6 +88,15 @@ class PackageInfo:
         return sha256_hex(self.code_sha256)
 
 
+@dataclass(frozen=True, slots=True)
+class PackageObject:
+    """Where in S3 a package is. Without a version it is the current one."""
+
+    bucket: str
+    key: str
+    version_id: str = ""
+
+
 def sha256_hex(code_sha256: str) -> str:
     """The blob key of an API `CodeSha256`."""
     return b64decode(code_sha256).hex()
@@ -110,6 +119,11 @@ def empty() -> InvalidParameterValueException:
     return InvalidParameterValueException("Uploaded file must be a non-empty zip")
 
 
+def too_large(max_unzipped_bytes: int = UNZIPPED_BYTES) -> InvalidParameterValueException:
+    """The error for an archive that unpacks to more than the quota."""
+    return InvalidParameterValueException(f"Unzipped size must be smaller than {max_unzipped_bytes} bytes")
+
+
 def check(entries: Sequence[Entry], max_unzipped_bytes: int = UNZIPPED_BYTES) -> int:
     """Decide whether an archive may be unpacked; return its unpacked size in bytes.
 
@@ -127,7 +141,7 @@ def check(entries: Sequence[Entry], max_unzipped_bytes: int = UNZIPPED_BYTES) ->
     _check_links(entries)
     unzipped_bytes = sum(entry.size_bytes for entry in entries)
     if unzipped_bytes >= max_unzipped_bytes:
-        raise InvalidParameterValueException(f"Unzipped size must be smaller than {max_unzipped_bytes} bytes")
+        raise too_large(max_unzipped_bytes)
     return unzipped_bytes
 
 

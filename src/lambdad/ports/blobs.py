@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Protocol
 
 from lambdad.domain.errors import LambdadError
@@ -25,6 +27,20 @@ class BlobNotFound(LambdadError):
         self.sha256_hex = sha256_hex
 
 
+class Received(Protocol):
+    """Bytes that have come in and are not in the store yet."""
+
+    @property
+    def sha256_hex(self) -> str: ...
+
+    @property
+    def content(self) -> bytes | Path:
+        """The bytes, or a file that has them: for whoever has to look at them before they are kept."""
+
+    async def keep(self) -> None:
+        """Put them into the store, as `put` does."""
+
+
 class Blobs(Protocol):
     """A content-addressed store. Keys are SHA-256 hashes as 64 lower-case hexadecimal digits; others are ValueError."""
 
@@ -32,6 +48,12 @@ class Blobs(Protocol):
         """Keep the bytes; when it returns they survive a crash. Nothing happens when they are there already.
 
         Raises ValueError when the hash is not that of the bytes.
+        """
+
+    def receive(self, chunks: AsyncIterator[bytes]) -> AbstractAsyncContextManager[Received]:
+        """Take in bytes whose hash is not known before; those that are not kept are forgotten after the block.
+
+        What `chunks` raises is raised here, and nothing stays of what has come.
         """
 
     async def get(self, sha256_hex: str) -> bytes:

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from lambdad.domain import quotas
+from lambdad.domain import packages, quotas
 from lambdad.domain.errors import CodeStorageExceededException, RequestEntityTooLargeException
 from lambdad.domain.packages import PackageInfo
 from lambdad.ports.blobs import Blobs
 from lambdad.ports.store import Store, StoreUnavailable, Tables
+
+Package = bytes | AsyncGenerator[bytes, None]
+"""A package that came in the request, or one that is on its way from somewhere else, in parts."""
 
 
 class UnpackedPackages(Protocol):
@@ -37,7 +41,7 @@ class CodeService:
         store: Store,
         blobs: Blobs,
         unpacked: UnpackedPackages,
-        inspect: Callable[[bytes], PackageInfo],
+        inspect: Callable[[bytes | Path], PackageInfo],
         unused: Callable[[str], asyncio.Future[None]],
     ) -> None:
         """`unused` gives a future that is done when no environment runs the package."""
@@ -51,37 +55,49 @@ class CodeService:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def hold(self, package: bytes) -> AsyncIterator[PackageInfo]:
+    async def hold(self, package: Package) -> AsyncIterator[PackageInfo]:
         """Check a package and keep it, unpacked and durable, for the time of the block.
 
         Raises as `inspect` does, and StoreUnavailable when the disk is full or failing.
         """
-        info = await self.inspect(package)
-        digest = info.sha256_hex
-        async with self._turn(digest):
-            self._held[digest] += 1
-        try:
+        async with self._checked(package) as (info, keep):
+            digest = info.sha256_hex
+            async with self._turn(digest):
+                self._held[digest] += 1
             try:
-                await self._blobs.put(digest, package)
-                await self._unpacked.directory_for(digest)
-            except OSError as error:
-                raise StoreUnavailable(f"the package cannot be kept: {error}") from error
-            yield info
-        finally:
-            self._held[digest] -= 1
-            if not self._held[digest]:
-                del self._held[digest]
-            self.release([digest])
+                with _disk():
+                    await keep()
+                    await self._unpacked.directory_for(digest)
+                yield info
+            finally:
+                self._held[digest] -= 1
+                if not self._held[digest]:
+                    del self._held[digest]
+                self.release([digest])
 
-    async def inspect(self, package: bytes) -> PackageInfo:
+    async def inspect(self, package: Package) -> PackageInfo:
         """Check a package and keep nothing (`DryRun`).
 
         Raises InvalidParameterValueException for what is not a deployment package, RequestEntityTooLargeException for
-        one that is too large to be sent in a request.
+        one that is too large to be sent in a request, and what a package that comes in parts raises on its way.
         """
-        if len(package) > quotas.ZIPPED_BYTES:
-            raise RequestEntityTooLargeException(f"Zipped size must be smaller than {quotas.ZIPPED_BYTES} bytes")
-        return await asyncio.to_thread(self._inspect, package)
+        async with self._checked(package) as (info, _):
+            return info
+
+    @asynccontextmanager
+    async def _checked(self, package: Package) -> AsyncIterator[tuple[PackageInfo, Callable[[], Awaitable[None]]]]:
+        """What a package is, and what keeps it. One that comes in parts is never in memory as a whole."""
+        if isinstance(package, bytes):
+            if len(package) > quotas.ZIPPED_BYTES:
+                raise RequestEntityTooLargeException(f"Zipped size must be smaller than {quotas.ZIPPED_BYTES} bytes")
+            info = await asyncio.to_thread(self._inspect, package)
+            yield info, partial(self._blobs.put, info.sha256_hex, package)
+            return
+        async with aclosing(package), AsyncExitStack() as stack:
+            with _disk():
+                received = await stack.enter_async_context(self._blobs.receive(_bounded(package)))
+                info = await asyncio.to_thread(self._inspect, received.content)
+            yield info, received.keep
 
     def release(self, digests: Iterable[str]) -> None:
         """Remove those packages that nothing refers to any more, as soon as no environment runs them."""
@@ -120,6 +136,24 @@ class CodeService:
         """Wait for removals that are under way, except those that wait for an environment to end."""
         if self._releases:
             await asyncio.wait(set(self._releases), timeout=1.0)
+
+
+async def _bounded(package: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    """The parts of a package, unless it is larger than all that it may unpack to."""
+    size_bytes = 0
+    async for chunk in package:
+        size_bytes += len(chunk)
+        if size_bytes > quotas.UNZIPPED_BYTES:
+            raise packages.too_large()
+        yield chunk
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(f"the package cannot be kept: {error}") from error
 
 
 def check_storage(tables: Tables, account_id: str, region: str, adding: int) -> None:

@@ -30,7 +30,7 @@ from lambdad.ports.compute import ComputeHost
 from lambdad.ports.destinations import DestinationCheck
 from lambdad.ports.runtimes import InstalledRuntime, Runtimes
 from lambdad.ports.store import Store, Tables
-from lambdad.services.code import CodeService, check_storage
+from lambdad.services.code import CodeService, Package, check_storage
 
 REVISION_MISMATCH = (
     "The Revision Id provided does not match the latest Revision Id. "
@@ -131,7 +131,7 @@ class FunctionsService:
         self._changed = changed
 
     async def create(
-        self, draft: FunctionVersion, package: bytes, tags: Mapping[str, str], publish: bool
+        self, draft: FunctionVersion, package: Package, tags: Mapping[str, str], publish: bool
     ) -> FunctionVersion:
         """Create a function from a draft of its `$LATEST`. Returns what the API shows: version 1 if published."""
         draft = await self._checked(draft)
@@ -161,7 +161,7 @@ class FunctionsService:
     async def update_code(
         self,
         reference: FunctionReference,
-        package: bytes,
+        package: Package,
         *,
         architecture: str | None = None,
         revision_id: str | None = None,
@@ -311,6 +311,15 @@ class FunctionsService:
     def code(self, version: FunctionVersion) -> AsyncIterator[bytes]:
         """The package of a version, as it was uploaded."""
         return self._code.read(version.code_sha256)
+
+    async def version_with_code(self, key: FunctionKey, code_sha256: str) -> FunctionVersion | None:
+        """One of a function's versions that have this package, if there is one."""
+
+        def work(tables: Tables) -> FunctionVersion | None:
+            versions = tables.versions(key, -1, 1_000_000)
+            return next((version for version in versions if version.code_sha256 == code_sha256), None)
+
+        return await self._store.read(work)
 
     async def usage(self, account_id: str, region: str) -> AccountUsage:
         """What an account has in a region."""

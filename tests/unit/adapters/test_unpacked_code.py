@@ -124,5 +124,6 @@ def test_leftovers_of_a_crash_are_removed_when_it_opens(tmp_path: Path):
     leftover = tmp_path / f".{'0' * 64}.abc.unfinished"
     leftover.mkdir()
     (leftover / "a.py").write_bytes(b"1")
+    (tmp_path / ".tmp123.unfinished").write_bytes(b"a package that was being copied")
     UnpackedCode(tmp_path, MemoryBlobs())
     assert list(tmp_path.iterdir()) == []

@@ -62,10 +62,8 @@ class World:
         clock = FakeClock(NOW_S)
         self.queue = Queue()
         self.metrics = Metrics(MemoryMetricStore(), clock)
-        functions: Any = None
         self.pages = InternalPages(
             {"info": self._info},
-            functions,
             event_pages(self.queue, clock, ACCOUNT, REGION),
             metric_pages(self.metrics, clock, ACCOUNT, REGION),
         )
@@ -101,7 +99,6 @@ class World:
         ("POST", "events", 405),
         ("GET", "events/redrive", 405),
         ("GET", "events/purge", 405),
-        ("POST", f"code/{ACCOUNT}/{REGION}/f/1", 405),
         ("GET", "nothing", 404),
         ("POST", "nothing", 404),
         ("GET", "events/", 404),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from lambdad.ingress.code_links import CodeLinks
 from lambdad.ingress.lambda_api import (
     aliases,
     concurrency,
@@ -21,6 +21,7 @@ from lambdad.services.aliases import AliasesService
 from lambdad.services.concurrency import ConcurrencyService
 from lambdad.services.event_invoke_configs import EventInvokeConfigsService
 from lambdad.services.functions import FunctionsService
+from lambdad.services.package_objects import PackageObjects
 from lambdad.services.permissions import PermissionsService
 from lambdad.services.tags import TagsService
 
@@ -39,19 +40,18 @@ class LambdaServices:
     events: Acceptor
     permissions: PermissionsService
     tags: TagsService
-    endpoint_url: Callable[[], str]
+    packages: PackageObjects
+    code_links: CodeLinks
 
 
 def operations(services: LambdaServices) -> dict[str, Handler]:
     """Every operation by its name in the service model."""
     of_functions = {
-        "CreateFunction": functions.create_function,
         "DeleteFunction": functions.delete_function,
         "GetFunctionConfiguration": functions.get_function_configuration,
         "ListFunctions": functions.list_functions,
         "ListVersionsByFunction": functions.list_versions_by_function,
         "PublishVersion": functions.publish_version,
-        "UpdateFunctionCode": functions.update_function_code,
         "UpdateFunctionConfiguration": functions.update_function_configuration,
         "GetFunctionRecursionConfig": recursion.get_function_recursion_config,
         "PutFunctionRecursionConfig": recursion.put_function_recursion_config,
@@ -88,7 +88,9 @@ def operations(services: LambdaServices) -> dict[str, Handler]:
         **{name: partial(handler, services.event_invoke_configs) for name, handler in of_event_invoke_configs.items()},
         **{name: partial(handler, services.permissions) for name, handler in of_permissions.items()},
         **{name: partial(handler, services.tags) for name, handler in of_tags.items()},
+        "CreateFunction": partial(functions.create_function, services.functions, services.packages),
         "GetAccountSettings": partial(concurrency.get_account_settings, services.functions, services.concurrency),
-        "GetFunction": partial(functions.get_function, services.functions, services.endpoint_url),
+        "GetFunction": partial(functions.get_function, services.functions, services.code_links),
         "InvokeAsync": partial(invoke_async, services.events, services.permissions),
+        "UpdateFunctionCode": partial(functions.update_function_code, services.functions, services.packages),
     }

@@ -8,6 +8,7 @@ from typing import Any, Final
 from lambdad.domain import quotas
 from lambdad.domain.errors import InvalidParameterValueException
 from lambdad.domain.functions import FunctionVersion, LoggingConfig, is_latest, runtime_version_arn
+from lambdad.domain.packages import PackageObject
 from lambdad.ingress.operations import Call, Output, Params
 from lambdad.services.functions import hex_to_base64
 
@@ -183,8 +184,8 @@ def _unsupported(setting: str) -> InvalidParameterValueException:
     return InvalidParameterValueException(f"{setting} is not supported by lambdad yet.")
 
 
-def package(params: Params) -> bytes:
-    """The deployment package of a request. Raises InvalidParameterValueException."""
+def package(params: Params) -> bytes | PackageObject:
+    """The deployment package of a request, or where it is. Raises InvalidParameterValueException."""
     elsewhere = any(params.get(member) for member in _CODE_ELSEWHERE)
     if params.get("ZipFile") is not None and elsewhere:
         raise InvalidParameterValueException(
@@ -192,14 +193,12 @@ def package(params: Params) -> bytes:
         )
     if params.get("ImageUri"):
         raise _unsupported("ImageUri")
-    if elsewhere:
-        raise InvalidParameterValueException(
-            "Error occurred while GetObject. S3 Error Code: ServiceUnavailable. "
-            "S3 Error Message: lambdad has no storage neighbour yet; send the package as ZipFile."
-        )
     if params.get("SourceKMSKeyArn"):
         raise _unsupported("SourceKMSKeyArn")
-    zip_file = params.get("ZipFile")
-    if zip_file is None:
+    if params.get("ZipFile") is not None:
+        return bytes(params["ZipFile"])
+    if not params.get("S3Bucket") or not params.get("S3Key"):
         raise InvalidParameterValueException("Please provide a source for your function code.")
-    return bytes(zip_file)
+    if params.get("S3ObjectStorageMode") == "REFERENCE":
+        raise _unsupported("S3ObjectStorageMode REFERENCE")
+    return PackageObject(params["S3Bucket"], params["S3Key"], params.get("S3ObjectVersion") or "")

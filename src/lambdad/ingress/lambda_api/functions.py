@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
 
-from lambdad.domain.arns import LATEST, FunctionKey, FunctionReference, parse_function_name
+from lambdad.domain.arns import LATEST, FunctionReference, parse_function_name
 from lambdad.domain.errors import InvalidParameterValueException
 from lambdad.domain.functions import FunctionVersion
+from lambdad.ingress.code_links import CodeLinks
 from lambdad.ingress.lambda_api import configuration
 from lambdad.ingress.lambda_api.tags import check_tags
 from lambdad.ingress.operations import Call, Output, Params
+from lambdad.services.code import Package
 from lambdad.services.functions import (
     FunctionsService,
     default_logging,
@@ -19,8 +19,7 @@ from lambdad.services.functions import (
     page_limit,
     require_unqualified,
 )
-
-CODE_PATH = "/_lambdad/code"
+from lambdad.services.package_objects import PackageObjects
 
 
 def reference(call: Call, params: Params) -> FunctionReference:
@@ -30,7 +29,13 @@ def reference(call: Call, params: Params) -> FunctionReference:
     )
 
 
-async def create_function(functions: FunctionsService, call: Call, params: Params) -> Output:
+def package(packages: PackageObjects, call: Call, params: Params) -> Package:
+    """The deployment package that a request carries, or the one in S3 that it names, which is not read yet."""
+    given = configuration.package(params)
+    return given if isinstance(given, bytes) else packages.read(given, call.account_id, call.region)
+
+
+async def create_function(functions: FunctionsService, packages: PackageObjects, call: Call, params: Params) -> Output:
     key = require_unqualified(reference(call, params))
     changes = configuration.changes(call, params)
     if "runtime" not in changes or "handler" not in changes:
@@ -50,20 +55,18 @@ async def create_function(functions: FunctionsService, call: Call, params: Param
         architecture=configuration.architecture(params) or "x86_64",
         **changes,
     )
-    package = configuration.package(params["Code"])
-    created = await functions.create(draft, package, tags, bool(params.get("Publish")))
+    code = package(packages, call, params["Code"])
+    created = await functions.create(draft, code, tags, bool(params.get("Publish")))
     return configuration.output_of_change(created)
 
 
-async def get_function(
-    functions: FunctionsService, endpoint_url: Callable[[], str], call: Call, params: Params
-) -> Output:
+async def get_function(functions: FunctionsService, links: CodeLinks, call: Call, params: Params) -> Output:
     named = reference(call, params)
     details = await functions.get(named)
     version = details.version
     output: dict[str, Any] = {
         "Configuration": configuration.output(version, named.arn),
-        "Code": {"RepositoryType": "S3", "Location": code_location(endpoint_url(), version)},
+        "Code": {"RepositoryType": "S3", "Location": links.location(version)},
     }
     if details.function.tags:
         output["Tags"] = dict(details.function.tags)
@@ -77,11 +80,13 @@ async def get_function_configuration(functions: FunctionsService, call: Call, pa
     return configuration.output((await functions.get(named)).version, named.arn)
 
 
-async def update_function_code(functions: FunctionsService, call: Call, params: Params) -> Output:
+async def update_function_code(
+    functions: FunctionsService, packages: PackageObjects, call: Call, params: Params
+) -> Output:
     configuration.refuse_unsupported(params)
     updated = await functions.update_code(
         reference(call, params),
-        configuration.package(params),
+        package(packages, call, params),
         architecture=configuration.architecture(params),
         revision_id=params.get("RevisionId"),
         publish=bool(params.get("Publish")),
@@ -133,10 +138,3 @@ async def list_versions_by_function(functions: FunctionsService, call: Call, par
         "Versions": [configuration.output(version) for version in page.versions],
         "NextMarker": page.next_marker,
     }
-
-
-def code_location(endpoint_url: str, version: FunctionVersion) -> str:
-    """Where the package of a version can be downloaded."""
-    key: FunctionKey = version.key
-    path = "/".join(quote(part, safe="") for part in (key.account_id, key.region, key.name, version.version))
-    return f"{endpoint_url}{CODE_PATH}/{path}?sha256={version.code_sha256}"
