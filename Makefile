@@ -16,6 +16,11 @@ READY := $(VENV)/.ready
 TEST_RUNTIMES := $(CURDIR)/.lambdad/runtimes
 WANTED_RUNTIMES := python3.8 python3.9 python3.10 python3.11 python3.12 python3.13 \
                    nodejs14.x nodejs16.x nodejs18.x nodejs20.x nodejs22.x nodejs24.x
+# Servers of others that tests run, as jars, and Python packages that tests put into functions.
+TEST_JARS := $(CURDIR)/.lambdad/jars
+TEST_PACKAGES := $(CURDIR)/.lambdad/packages
+# The function of the thumbnail pipeline is one of this Python, and has Pillow in its package.
+PILLOW_PYTHON := 3.11
 WORKERS ?= 2
 
 help:
@@ -75,7 +80,28 @@ test-runtimes: test-tools
 	        $(BIN)/lambdad runtimes add $$name >$(TEST_RUNTIMES)/add.log 2>&1; \
 	    then touch $(TEST_RUNTIMES)/.$$name; else tail -n 3 $(TEST_RUNTIMES)/add.log; fi; done
 
-test: test-runtimes
+# ElasticMQ and DynamoDB Local: tests run against them what is a neighbour elsewhere. Tests that lack them are skipped.
+$(TEST_JARS)/.ready: tests/servers/pom.xml
+	@rm -rf $(TEST_JARS); mkdir -p $(TEST_JARS); \
+	command -v mvn >/dev/null || \
+	    $(MAKE) --no-print-directory apt PACKAGES=maven WHY="to fetch servers that tests run"; \
+	echo "fetching ElasticMQ and DynamoDB Local for the tests"; \
+	if timeout 600 mvn --batch-mode --file tests/servers/pom.xml dependency:copy-dependencies \
+	    -DincludeScope=runtime -DoutputDirectory=$(TEST_JARS) >$(TEST_JARS)/fetch.log 2>&1; \
+	then touch $@; \
+	else grep -m 1 ERROR $(TEST_JARS)/fetch.log; echo "they cannot be had; the tests that need them are skipped"; fi
+
+# As the AWS documentation has a package with dependencies built: wheels of the interpreter that will run it.
+$(TEST_PACKAGES)/python$(PILLOW_PYTHON)/PIL: $(READY)
+	@echo "fetching Pillow for Python $(PILLOW_PYTHON)"; mkdir -p $(@D); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(@D) --upgrade --only-binary=:all: \
+	    --platform manylinux2014_$$(uname -m) --implementation cp --python-version $(PILLOW_PYTHON) pillow \
+	    && touch $@ || echo "it cannot be had; the tests that need it are skipped"
+
+.PHONY: test-servers
+test-servers: test-tools $(TEST_JARS)/.ready $(TEST_PACKAGES)/python$(PILLOW_PYTHON)/PIL
+
+test: test-runtimes test-servers
 	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest -n $(WORKERS) --ignore tests/perf tests
 	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest tests/perf
 

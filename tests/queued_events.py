@@ -69,13 +69,13 @@ def log_lines(daemon: Daemon, name: str) -> list[str]:
         return []
 
 
-def await_lines(daemon: Daemon, name: str, start: str, count: int) -> list[str]:
+def await_lines(daemon: Daemon, name: str, start: str, count: int, seconds: float = PATIENCE_S) -> list[str]:
     """Wait for so many lines in the log of a function that begin so; there are no more than these."""
 
     def found() -> list[str]:
         lines = [line for line in log_lines(daemon, name) if line.startswith(start)]
         return lines if len(lines) >= count else []
 
-    lines = awaited(found)
+    lines = awaited(found, seconds)
     assert len(lines) == count
     return lines
