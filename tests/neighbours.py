@@ -15,6 +15,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from lambdad.domain.settings import NeighbourEndpoint
+
 ACCOUNT_ID = "000000000000"
 REGION = "us-east-1"
 SERVICES = ("events", "s3", "sns", "sqs")
@@ -35,8 +37,8 @@ class MotoServer:
         return tuple(part for service in SERVICES for part in ("--neighbour", f"{service}={self.url}"))
 
     @property
-    def endpoints(self) -> dict[str, str]:
-        return dict.fromkeys(SERVICES, self.url)
+    def endpoints(self) -> dict[str, NeighbourEndpoint]:
+        return dict.fromkeys(SERVICES, NeighbourEndpoint(self.url))
 
     def client(self, service: str, region: str = REGION) -> Any:
         """A boto3 client of this server."""

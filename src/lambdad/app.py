@@ -18,26 +18,32 @@ from typing import Any
 import uvloop
 
 from lambdad import __version__
+from lambdad.adapters.backends import NeighbourBackends, embedded_services
 from lambdad.adapters.clock import SystemClock
 from lambdad.adapters.data_dir import DataDir
 from lambdad.adapters.file_blobs import FileBlobs
 from lambdad.adapters.memory_gauge import SystemMemoryGauge
+from lambdad.adapters.neighbour_process import NeighbourCommand, NeighbourProcess
 from lambdad.adapters.neighbours import AwsNeighbours
 from lambdad.adapters.process_sandbox import end_leftovers
 from lambdad.adapters.runtime_commands import LocalRuntimeCommands
 from lambdad.adapters.runtime_discovery import RuntimeDiscovery
 from lambdad.adapters.sandboxes import open_driver
+from lambdad.adapters.secret_key import secret_key
 from lambdad.adapters.sqlite_events import SqliteEventStore
 from lambdad.adapters.sqlite_logs import SqliteLogStore
 from lambdad.adapters.sqlite_metrics import SqliteMetricStore
 from lambdad.adapters.sqlite_store import SqliteStore
 from lambdad.adapters.unpacked_code import UnpackedCode
+from lambdad.adapters.web import HttpWeb
 from lambdad.adapters.zip_packages import inspect
 from lambdad.domain.arns import FunctionKey
 from lambdad.domain.logs import ServiceUnavailableException
+from lambdad.domain.neighbour_services import NATIVE
 from lambdad.domain.settings import Settings, neighbour_endpoints
+from lambdad.event_sources import EventSources, Surroundings
+from lambdad.ingress.code_links import CodeLinks
 from lambdad.ingress.event_pages import event_pages
-from lambdad.ingress.events_api import operations as events_operations
 from lambdad.ingress.gateway import Gateway
 from lambdad.ingress.http import HttpServer
 from lambdad.ingress.internal import InternalPages
@@ -47,6 +53,7 @@ from lambdad.ingress.lambda_api import operations as lambda_operations
 from lambdad.ingress.logs_api import operations as logs_operations
 from lambdad.ingress.logs_api.subscriptions import operations as subscription_operations
 from lambdad.ingress.metric_pages import metric_pages
+from lambdad.ingress.neighbour_exchanges import Exchanges
 from lambdad.ingress.runtime_api import RuntimeListener
 from lambdad.ports.sandbox import SandboxDriver
 from lambdad.ports.store import StoreUnavailable
@@ -57,6 +64,8 @@ from lambdad.services.code import CodeService
 from lambdad.services.concurrency import ConcurrencyService
 from lambdad.services.deliveries import Deliveries
 from lambdad.services.destination_check import DestinationCheck
+from lambdad.services.dispatch_attempts import DispatchAttempts
+from lambdad.services.dispatcher import Dispatcher
 from lambdad.services.event_invoke_configs import EventInvokeConfigsService
 from lambdad.services.event_queue import EventQueue, QueueLimits
 from lambdad.services.function_log import FunctionLogs
@@ -65,6 +74,7 @@ from lambdad.services.invoke import InvokeService, Targets
 from lambdad.services.log_subscriptions import LogSubscriptions
 from lambdad.services.logs import LogsService
 from lambdad.services.metrics import Metrics
+from lambdad.services.package_objects import PackageObjects
 from lambdad.services.permissions import PermissionsService
 from lambdad.services.pool import HostParts, LocalHost
 from lambdad.services.tags import TagsService
@@ -91,13 +101,17 @@ class Daemon:
         self._open_stores(data_dir.path)
         self._code_directories = UnpackedCode(data_dir.path / "unpacked", self._blobs)
         self.host = self._local_host(driver)
-        self._neighbours = AwsNeighbours(neighbour_endpoints(settings.neighbour))
+        self._open_neighbours(data_dir.path / "neighbours")
         self._metrics = Metrics(self._metric_store, self._clock)
         self._targets = Targets(self._store)
         self._concurrency = ConcurrencyService(self._store, self._function_changed)
         self._permissions = PermissionsService(self._store, self._function_changed)
         self._invoke = InvokeService(self._targets, self._concurrency, self.host, self._clock, self._metrics)
+        self._web = HttpWeb()
         self._queue = self._event_queue()
+        payload_bytes = settings.async_payload_kb * 1024
+        self._events = AsynchronousInvocations(self._queue, self._invoke, self._metrics, self._clock, payload_bytes)
+        self._sources = self._event_sources(data_dir.path)
         self._server = HttpServer(self._gateway())
 
     def _open_stores(self, directory: Path) -> None:
@@ -109,6 +123,15 @@ class Daemon:
         self._function_logs = FunctionLogs(self._logs)
         self._blobs = FileBlobs(directory / "blobs")
         end_leftovers(directory / "unpacked")
+
+    def _open_neighbours(self, directory: Path) -> None:
+        settings, embedded = self.settings, embedded_services()
+        endpoints = neighbour_endpoints(settings.neighbour)
+        command = NeighbourCommand(
+            directory, settings.ephemeral, settings.account_id, settings.region, lambda: self.endpoint_url
+        )
+        self._backends = NeighbourBackends(endpoints, NeighbourProcess(command), embedded)
+        self._neighbours = AwsNeighbours(endpoints, own=(*embedded, *NATIVE), own_url=lambda: self.endpoint_url)
 
     def _local_host(self, driver: SandboxDriver) -> LocalHost:
         return LocalHost(
@@ -131,9 +154,27 @@ class Daemon:
     def _event_queue(self) -> EventQueue:
         payload_bytes, delay_scale = self.settings.async_payload_kb * 1024, self.settings.retry_delay_scale
         deliveries = Deliveries(self._neighbours, payload_bytes)
-        attempts = Attempts(self._invoke, deliveries, self._metrics, self._clock, delay_scale, payload_bytes)
+        dispatches = DispatchAttempts(self._neighbours, self._web, self._clock, delay_scale)
+        attempts = Attempts(
+            self._invoke, deliveries, dispatches, self._metrics, self._clock, delay_scale, payload_bytes
+        )
         limits = QueueLimits(2 * _processors(), self.settings.event_history, delay_scale)
         return EventQueue(self._event_store, attempts, self._clock, limits)
+
+    def _event_sources(self, directory: Path) -> EventSources:
+        return EventSources(
+            Surroundings(
+                directory=directory,
+                store=self._store,
+                clock=self._clock,
+                logs=self._logs,
+                permissions=self._permissions,
+                backends=self._backends,
+                neighbours=self._neighbours,
+                dispatcher=Dispatcher(self._queue, self._events, self._permissions, self._clock),
+                endpoint_url=lambda: self.endpoint_url,
+            )
+        )
 
     def _gateway(self) -> Gateway:
         settings, clock, changed = self.settings, self._clock, self._function_changed
@@ -149,36 +190,38 @@ class Daemon:
             created=self._targets.remember,
             changed=changed,
         )
-        payload_bytes = settings.async_payload_kb * 1024
-        events = AsynchronousInvocations(self._queue, self._invoke, self._metrics, clock, payload_bytes)
         self._subscriptions = LogSubscriptions(
-            self._log_store, self._logs, self._permissions, events, clock, payload_bytes
+            self._log_store, self._logs, self._permissions, self._events, clock, settings.async_payload_kb * 1024
         )
+        link_key = secret_key(self._data_dir.path / "link.key")
+        code_links = CodeLinks(functions, clock, link_key, lambda: self.endpoint_url)
         services = LambdaServices(
             functions=functions,
             aliases=AliasesService(self._store, changed),
             concurrency=self._concurrency,
             event_invoke_configs=EventInvokeConfigsService(self._store, clock, destinations, changed),
-            events=events,
+            events=self._events,
             permissions=self._permissions,
             tags=TagsService(self._store),
-            endpoint_url=lambda: self.endpoint_url,
+            packages=PackageObjects(self._backends),
+            code_links=code_links,
         )
         namespace = settings.account_id, settings.region
         internal = InternalPages(
             {"health": self._health, "info": self._info},
-            functions,
             event_pages(self._queue, clock, *namespace),
             metric_pages(self._metrics, clock, *namespace),
+            self._sources.pages,
         )
         return Gateway(
             handlers={
                 "lambda": lambda_operations(services),
                 "logs": logs_operations(self._logs) | subscription_operations(self._subscriptions),
-                "events": events_operations(),
+                **self._sources.handlers,
             },
-            invocations=Invocations(self._invoke, events, self._permissions),
+            invocations=Invocations(self._invoke, self._events, self._permissions),
             internal=internal,
+            exchanges=Exchanges(self._backends, [code_links, *self._sources.observers]),
             account_id=settings.account_id,
             region=settings.region,
         )
@@ -189,6 +232,7 @@ class Daemon:
         recovered = await self._queue.recover()
         if recovered:
             logger.info("%d events were in flight when the last daemon died; they are taken up again", recovered)
+        await self._sources.start()
         host, port = await self._server.listen(self.settings.host, self.settings.port)
         self.port = port
         reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else host
@@ -203,6 +247,7 @@ class Daemon:
             loop.create_task(self._metrics.run()),
             loop.create_task(self._queue.forget_endings()),
             loop.create_task(self._queue.expire()),
+            *(loop.create_task(work) for work in self._sources.tasks()),
         ]
         await self._queue.start()
 
@@ -213,9 +258,12 @@ class Daemon:
         await self._subscriptions.close()
         for task in self._tasks:
             task.cancel()
+        await self._sources.close()
         await self.host.drain(0.0)
         await self._queue.close()
+        await self._web.close()
         await self._neighbours.close()
+        await self._backends.close(drain_s)
         await self._code.settle()
         try:
             await self._logs.close()
@@ -270,7 +318,8 @@ class Daemon:
             "uptime_s": round(time.time() - self._started, 3),
             "invocations_running": self._concurrency.running(),
             "host": dict(self.host.status()),
-            "neighbours": dict(self._neighbours.describe()),
+            "neighbours": dict(await self._backends.describe()),
+            "neighbour_process": dict(self._backends.process()),
             "log_events_discarded": self._logs.discarded_events,
             "log_events_undelivered": self._subscriptions.dropped_events,
         }

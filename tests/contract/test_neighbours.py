@@ -17,6 +17,7 @@ import pytest
 
 from lambdad.adapters.memory_neighbours import MemoryNeighbours
 from lambdad.adapters.neighbours import CALLS_AT_ONCE, CLIENTS, AwsNeighbours
+from lambdad.domain.settings import NeighbourEndpoint
 from lambdad.ports.neighbours import NeighbourRefused, Neighbours, NeighbourUnavailable
 from neighbours import ACCOUNT_ID, REGION, MotoServer
 
@@ -182,7 +183,7 @@ def error_of(url: str, error: type[Exception] = NeighbourUnavailable) -> str:
 
 
 def sqs_at(url: str) -> AwsNeighbours:
-    return AwsNeighbours({"sqs": url}, connect_timeout_s=TIMEOUT_S, read_timeout_s=TIMEOUT_S)
+    return AwsNeighbours({"sqs": NeighbourEndpoint(url)}, connect_timeout_s=TIMEOUT_S, read_timeout_s=TIMEOUT_S)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_another_error_is_a_refusal() -> None:
 
 def test_another_server_is_not_the_service() -> None:
     with answering(200, b"<html>Welcome</html>") as server:
-        neighbours = AwsNeighbours({"sns": server.url})
+        neighbours = AwsNeighbours({"sns": NeighbourEndpoint(server.url)})
         with pytest.raises(NeighbourUnavailable, match=f"what answers at {server.url} is not sns"):
             asyncio.run(called(neighbours, "sns", "Publish", {"TopicArn": TOPIC_ARN, "Message": "a"}))
 
@@ -268,6 +269,30 @@ def test_a_call_carries_its_account_its_region_and_its_trace() -> None:
         assert "X-Amzn-Trace-Id" not in server.heard[-1]
 
 
+def test_what_the_daemon_answers_itself_is_called_at_its_own_url() -> None:
+    async def scenario(url: str) -> None:
+        own_url = ""
+        elsewhere = {"sns": NeighbourEndpoint("http://127.0.0.1:1")}
+        neighbours = AwsNeighbours(elsewhere, own=("sns", "sqs"), own_url=lambda: own_url)
+        assert neighbours.has("sqs")
+        own_url = url  # known when the daemon has started
+        assert neighbours.describe() == {"sns": "http://127.0.0.1:1", "sqs": url}
+        await called(neighbours, "sqs", "GetQueueUrl", {"QueueName": "q"})
+
+    with answering(200, b"{}") as server:
+        asyncio.run(scenario(server.url))
+        assert len(server.heard) == 1
+
+
+def test_an_endpoint_may_have_a_region_and_credentials() -> None:
+    with answering(200, b"{}") as server:
+        endpoint = NeighbourEndpoint(server.url, "eu-west-1", "THEKEY", "secret")
+        asyncio.run(called(AwsNeighbours({"sqs": endpoint}), "sqs", "GetQueueUrl", {"QueueName": "q"}))
+        (heard,) = server.heard
+        assert "Credential=THEKEY/" in heard["Authorization"]
+        assert "/eu-west-1/sqs/" in heard["Authorization"]
+
+
 def test_the_users_own_aws_configuration_is_another_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "AWS_PROFILE": "absent",
@@ -287,7 +312,7 @@ def test_the_users_own_aws_configuration_is_another_matter(monkeypatch: pytest.M
 
 def test_so_many_calls_at_once_and_no_more() -> None:
     async def scenario(server: Any) -> None:
-        neighbours = AwsNeighbours({"sqs": server.url})
+        neighbours = AwsNeighbours({"sqs": NeighbourEndpoint(server.url)})
         server.answering.clear()
         calls = [
             asyncio.create_task(called(neighbours, "sqs", "GetQueueUrl", {"QueueName": "q"}))
@@ -307,7 +332,7 @@ def test_so_many_calls_at_once_and_no_more() -> None:
 
 def test_who_gives_up_waiting_leaves_no_trace() -> None:
     async def scenario(server: Any) -> None:
-        neighbours = AwsNeighbours({"sqs": server.url})
+        neighbours = AwsNeighbours({"sqs": NeighbourEndpoint(server.url)})
         server.answering.clear()
         given_up = [
             asyncio.create_task(called(neighbours, "sqs", "GetQueueUrl", {"QueueName": "q"}))
@@ -365,9 +390,10 @@ def test_clients_are_kept_but_not_without_bound() -> None:
 _STOPPING = """
 import asyncio, sys
 from lambdad.adapters.neighbours import AwsNeighbours
+from lambdad.domain.settings import NeighbourEndpoint
 
 async def main():
-    neighbours = AwsNeighbours({"sqs": sys.argv[1]}, read_timeout_s=3600)
+    neighbours = AwsNeighbours({"sqs": NeighbourEndpoint(sys.argv[1])}, read_timeout_s=3600)
     caller = {"account_id": "0" * 12, "region": "us-east-1"}
     call = asyncio.create_task(neighbours.call("sqs", "GetQueueUrl", {"QueueName": "q"}, **caller))
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)

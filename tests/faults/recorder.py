@@ -55,6 +55,10 @@ def told(event, context):
 def shown(event, context):
     report(context, event, "success")
 
+def uploaded(event, context):
+    for record in event["Records"]:
+        report(context, record["s3"]["object"]["key"], "success")
+
 def scripted(event, context):
     report(context, event["id"], os.environ["ENDS"])
 """

@@ -1,4 +1,4 @@
-"""Other AWS services, called with botocore at the endpoints that the settings name.
+"""Other AWS services, called with botocore: at the endpoints that the settings name, else at the daemon's own.
 
 botocore's session is imported with the first call: a daemon that sends nothing does not pay for it. It is made without
 the user's AWS configuration, which is about other accounts than lambdad's own.
@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from lambdad.domain.settings import NeighbourEndpoint
 from lambdad.ports.neighbours import NeighbourRefused, NeighbourUnavailable
 
 CALLS_AT_ONCE: Final = 32
@@ -23,7 +24,8 @@ READ_TIMEOUT_S: Final = 10.0
 CLIENTS: Final = 64
 """Clients that are kept, one for each service, region and account: about 0.1 MB each, after the first of a service."""
 
-_SECRET_KEY: Final = "lambdad"
+SECRET_KEY: Final = "lambdad"
+"""What requests are signed with that have no other key."""
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _SERVER_ERROR: Final = 500
 _TOO_MANY_REQUESTS: Final = 429
@@ -52,7 +54,7 @@ _PASSING_CODES: Final = frozenset(
 
 
 class AwsNeighbours:
-    """`Neighbours` by their AWS API. The access key of a call is the account on whose behalf it is made.
+    """`Neighbours` by their AWS API. A call has the endpoint's access key, or the account on whose behalf it is made.
 
     Each call has a thread of its own, `CALLS_AT_ONCE` at most. They are daemons, and not of an executor, whose threads
     the interpreter waits for at its exit: a service that hangs shall not keep the daemon from stopping.
@@ -60,15 +62,20 @@ class AwsNeighbours:
 
     def __init__(
         self,
-        endpoints: Mapping[str, str],
+        endpoints: Mapping[str, NeighbourEndpoint],
         *,
+        own: Collection[str] = (),
+        own_url: Callable[[], str] = str,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
+        """`own` are the services that the daemon answers for itself, at `own_url`: it is asked when one is called."""
         self._endpoints = dict(endpoints)
+        self._own = frozenset(own) - endpoints.keys()
+        self._own_url = own_url
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
-        self._slots = {service: asyncio.Semaphore(CALLS_AT_ONCE) for service in endpoints}
+        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(CALLS_AT_ONCE))
         self._session: Any = None
         self._clients: OrderedDict[tuple[str, str, str], Any] = OrderedDict()
         self._making_clients = threading.Lock()
@@ -76,10 +83,10 @@ class AwsNeighbours:
         self._closed = False
 
     def has(self, service: str) -> bool:
-        return service in self._endpoints
+        return service in self._endpoints or service in self._own
 
     def describe(self) -> Mapping[str, str]:
-        return dict(self._endpoints)
+        return {service: self._endpoint(service).url for service in (*self._endpoints, *sorted(self._own))}
 
     async def call(
         self,
@@ -91,7 +98,7 @@ class AwsNeighbours:
         region: str,
         trace: str = "",
     ) -> Mapping[str, Any]:
-        if service not in self._endpoints:
+        if not self.has(service):
             raise NeighbourUnavailable(f"{service} has no endpoint")
         await self._slots[service].acquire()
         if self._closed:
@@ -146,10 +153,13 @@ class AwsNeighbours:
         except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
             raise NeighbourUnavailable(f"{service} does not answer: {_one_line(error)}") from error
         except (ResponseParserError, LookupError) as error:  # the second for a document that is another's
-            raise NeighbourUnavailable(f"what answers at {self._endpoints[service]} is not {service}") from error
+            raise NeighbourUnavailable(f"what answers at {self._endpoint(service).url} is not {service}") from error
         except exceptions.BotoCoreError as error:  # parameters, a region or a name that no service can have
             raise NeighbourRefused(type(error).__name__, _one_line(error), 400) from error
         return result
+
+    def _endpoint(self, service: str) -> NeighbourEndpoint:
+        return self._endpoints.get(service) or NeighbourEndpoint(self._own_url())
 
     def _client(self, service: str, region: str, account_id: str) -> Any:
         key = (service, region, account_id)
@@ -173,19 +183,19 @@ class AwsNeighbours:
                     "profile": (None, None, None, None),
                 }
             )
-        endpoint_url = self._endpoints[service]
+        endpoint = self._endpoint(service)
         client = self._session.create_client(
             service,
-            region_name=region,
-            endpoint_url=endpoint_url,
-            aws_access_key_id=account_id,
-            aws_secret_access_key=_SECRET_KEY,
+            region_name=endpoint.region or region,
+            endpoint_url=endpoint.url,
+            aws_access_key_id=endpoint.access_key or account_id,
+            aws_secret_access_key=endpoint.secret_key or SECRET_KEY,
             config=Config(
                 connect_timeout=self._connect_timeout_s,
                 read_timeout=self._read_timeout_s,
                 retries={"total_max_attempts": 1},
                 max_pool_connections=CALLS_AT_ONCE,
-                proxies={} if urlsplit(endpoint_url).hostname in _LOOPBACK else None,
+                proxies={} if urlsplit(endpoint.url).hostname in _LOOPBACK else None,
                 use_fips_endpoint=False,
                 use_dualstack_endpoint=False,
                 # What stands in for S3 seldom knows names of buckets in its own name, nor the newest checksums.

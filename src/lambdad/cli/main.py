@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "logs": "lambdad.cli.logs",
     "ls": "lambdad.cli.ls",
     "events": "lambdad.cli.events",
+    "status": "lambdad.cli.status",
     "runtimes": "lambdad.cli.runtimes",
     "doctor": "lambdad.cli.doctor",
     "demo": "lambdad.cli.demo",

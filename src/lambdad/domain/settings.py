@@ -6,16 +6,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from lambdad.domain.neighbour_services import EXTERNAL
 
 ENVIRONMENT_PREFIX: Final = "LAMBDAD_"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 SANDBOXES: Final = ("auto", "zygote", "bwrap", "process")
 NETWORKS: Final = ("host", "isolated")
-NEIGHBOURS: Final = ("events", "s3", "sns", "sqs")
-"""The services that lambdad sends to, as botocore names them."""
 CHOICES: Final = {"log_level": LOG_LEVELS, "sandbox": SANDBOXES, "network": NETWORKS}
 """The settings that take one of a few words."""
+ENDPOINT_OPTIONS: Final = ("region", "access_key", "secret_key")
+"""What may stand behind the URL of a neighbour, as in a query."""
 
 
 def _setting(default: Any, text: str) -> Any:
@@ -62,8 +64,14 @@ class Settings:
     )
     neighbour: tuple[str, ...] = _setting(
         (),
-        "Where an AWS service is that functions' results are sent to, as SERVICE=URL: events, s3, sns or sqs. "
+        "A real endpoint of an AWS service, instead of the embedded one, as SERVICE=URL; a region and credentials for "
+        "it go behind the URL: ?region=R&access_key=K&secret_key=S. "
         "The option may be given several times; the variable separates its parts by commas or spaces.",
+    )
+    ephemeral: bool = _setting(
+        False,
+        "Keep nothing of the embedded services (S3, SQS, DynamoDB and so on) on disk. Functions, events and logs are "
+        "lambdad's own, and stay in the data directory.",
     )
     runtime_path: str = _setting(
         "", "More places to look for interpreters: files or directories, separated as in PATH."
@@ -86,29 +94,57 @@ def split_neighbours(text: str) -> list[str]:
     return [part for part in re.split(r"[,\s]+", text) if part]
 
 
-def neighbour_endpoints(neighbours: Sequence[str]) -> Mapping[str, str]:
+@dataclass(frozen=True, slots=True)
+class NeighbourEndpoint:
+    """Where a real service is. Without a region it is asked in the client's, without keys as the client's account."""
+
+    url: str
+    region: str = ""
+    access_key: str = ""
+    secret_key: str = field(default="", repr=False)
+
+
+def neighbour_endpoints(neighbours: Sequence[str]) -> Mapping[str, NeighbourEndpoint]:
     """The endpoint of each service that `neighbour` names. Raises ValueError for what is not SERVICE=URL."""
-    endpoints: dict[str, str] = {}
+    endpoints: dict[str, NeighbourEndpoint] = {}
     for text in neighbours:
         service, separator, url = text.partition("=")
         if not separator:
             raise ValueError(f"{text!r} is not of the form SERVICE=URL, such as sqs=http://127.0.0.1:5000")
-        if service not in NEIGHBOURS:
-            raise ValueError(f"{service!r} is not a service that lambdad sends to: it knows {', '.join(NEIGHBOURS)}")
+        if service not in EXTERNAL:
+            raise ValueError(f"{service!r} is not a service that can be elsewhere: those are {', '.join(EXTERNAL)}")
         if service in endpoints:
             raise ValueError(f"{service} is given more than one URL")
-        endpoints[service] = _endpoint(url)
+        endpoints[service] = _endpoint(service, url)
     return endpoints
 
 
-def _endpoint(url: str) -> str:
+def _endpoint(service: str, url: str) -> NeighbourEndpoint:
+    shown, _, _ = url.partition("?")  # what is behind may be a secret
     try:
         parts = urlsplit(url)
         is_endpoint = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # brackets that do not match, or a port that is no number
         is_endpoint = False
     if not is_endpoint:
-        raise ValueError(f"{url!r} is not an http or https URL")
-    if parts.query or parts.fragment or parts.username is not None:
-        raise ValueError(f"{url!r} is more than an endpoint: it may have a host, a port and a path")
-    return url.rstrip("/")
+        raise ValueError(f"{shown!r} is not an http or https URL")
+    if parts.fragment or parts.username is not None:
+        raise ValueError(
+            f"the URL of {service} is more than an endpoint: it may have a host, a port, a path and a query"
+        )
+    return NeighbourEndpoint(shown.rstrip("/"), **_endpoint_options(service, parts))
+
+
+def _endpoint_options(service: str, parts: SplitResult) -> dict[str, str]:
+    """What stands behind the URL. The values are as in any query: a plus sign in a key is written %2B."""
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    options = dict(pairs)
+    unknown = sorted(options.keys() - set(ENDPOINT_OPTIONS))
+    if unknown:
+        known = ", ".join(ENDPOINT_OPTIONS)
+        raise ValueError(f"the URL of {service} has {unknown[0]!r} behind it: it may have {known}")
+    if len(options) < len(pairs) or "" in options.values():
+        raise ValueError(f"behind the URL of {service} each of {', '.join(ENDPOINT_OPTIONS)} may have one value")
+    if ("access_key" in options) != ("secret_key" in options):
+        raise ValueError(f"behind the URL of {service} access_key and secret_key go together")
+    return options

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qs
 
 from lambdad.domain import credentials, quotas
 from lambdad.domain.errors import (
-    NotImplementedException,
     RequestEntityTooLargeException,
     ServiceError,
     ServiceException,
     UnknownOperationException,
 )
+from lambdad.domain.neighbour_services import FORWARDABLE
+from lambdad.ingress import neighbour_errors
 from lambdad.ingress.internal import PREFIX as INTERNAL_PREFIX
 from lambdad.ingress.internal import InternalPages
 from lambdad.ingress.invocations import INVOKE_PATH, STREAM_PATH, Invocations
 from lambdad.ingress.lambda_api.unsupported import not_implemented
 from lambdad.ingress.messages import BodyTooLarge, ClientGone, Request, Response
+from lambdad.ingress.neighbour_exchanges import Exchanges, read_form
+from lambdad.ingress.neighbour_requests import Meaning, find, protocol_of, scope_of
 from lambdad.ingress.operations import Call, Handler
 from lambdad.ingress.wire.service import Service
 from lambdad.ports.store import StoreUnavailable
@@ -34,10 +34,9 @@ REQUEST_LIMITS: Final = {
     "CreateFunction": quotas.CREATE_FUNCTION_REQUEST_BYTES,
     "UpdateFunctionCode": quotas.UPDATE_FUNCTION_CODE_REQUEST_BYTES,
 }
-_DATED_PATH: Final = re.compile(r"/20\d\d-\d\d-\d\d/")
-# The services that say in X-Amz-Target what they are asked.
-_TARGETS: Final = {"AWSEvents": "events", "Logs_20140328": "logs"}
 _INTERNAL_ERROR: Final = "An error occurred and the request cannot be processed."
+_CALLERS: Final = 10_000
+"""So many scopes of signatures are remembered."""
 _UNSIGNED: Final = credentials.CredentialScope("", "", "")
 
 
@@ -57,6 +56,7 @@ class Gateway:
     handlers: Mapping[str, Mapping[str, Handler]]
     invocations: Invocations
     internal: InternalPages
+    exchanges: Exchanges
     account_id: str
     region: str
     _callers: dict[str, Caller] = field(default_factory=dict)
@@ -96,7 +96,13 @@ class Gateway:
                     operation = "InvokeWithResponseStream"
                     call = Call("lambda", operation, caller.account_id, caller.region, request_id)
                     return await self.invocations.invoke_with_response_stream(call, match[1], request)
-            service_name = self._service_name(request, caller)
+            service_name = caller.service
+            if not self._is_own(service_name):
+                form = await read_form(request, caller.service)
+                meaning = find(request, caller.service, form or b"")
+                service_name = meaning.service
+                if not self._is_own(service_name):
+                    return await self._go_on(request, meaning, caller, request_id, form)
             service = Service.load(service_name)
             route = service.match(request)
             operation = route.operation
@@ -108,56 +114,58 @@ class Gateway:
             call = Call(service_name, operation, caller.account_id, caller.region, request_id, trace)
             return service.render(operation, await handler(call, parameters), request_id)
         except ServiceError as error:
-            return self._error(service_name, error, request_id, operation)
+            return self._error(request, service_name, error, request_id, operation)
         except ClientGone:
             raise
         except StoreUnavailable as error:
             logger.error("the store cannot be used: %s", error)
-            return self._error(service_name, ServiceException(_INTERNAL_ERROR), request_id, operation)
+            return self._error(request, service_name, ServiceException(_INTERNAL_ERROR), request_id, operation)
         except Exception:  # whatever went wrong is ours: it is logged here, and the client learns only that
             logger.exception("%s %s failed (request %s)", request.method, request.path, request_id)
-            return self._error(service_name, ServiceException(_INTERNAL_ERROR), request_id, operation)
+            return self._error(request, service_name, ServiceException(_INTERNAL_ERROR), request_id, operation)
 
-    def _error(self, service_name: str, error: ServiceError, request_id: str, operation: str | None) -> Response:
+    def _is_own(self, service_name: str) -> bool:
+        """Whether the service is lambdad's, and no real endpoint stands in for it."""
+        if service_name not in self.handlers:
+            return False
+        return service_name not in FORWARDABLE or not self.exchanges.backends.has(service_name)
+
+    async def _go_on(
+        self, request: Request, meaning: Meaning, caller: Caller, request_id: str, form: bytes | None
+    ) -> Response:
+        """To another service, if one is meant."""
+        if not meaning.service:
+            raise UnknownOperationException("The request names no service that lambdad knows.")
+        region = caller.region if caller.service else meaning.region or caller.region
+        return await self.exchanges.answer(request, meaning, caller.account_id, region, request_id, form)
+
+    def _error(
+        self, request: Request, service_name: str, error: ServiceError, request_id: str, operation: str | None
+    ) -> Response:
         if service_name in self.handlers:
             return Service.load(service_name).render_error(error, request_id, operation)
-        body = json.dumps({"__type": error.code, "message": error.message}).encode()
-        headers = [
-            ("Content-Type", "application/json"),
-            ("x-amzn-RequestId", request_id),
-            ("x-amzn-ErrorType", error.code),
-        ]
-        return Response(error.status, headers, body)
+        protocol = protocol_of(service_name, request.headers)
+        return neighbour_errors.render(protocol, error.code, error.message, error.status, request_id)
 
     def _caller(self, request: Request) -> Caller:
-        authorization = request.headers.get("authorization")
-        if authorization is None:
-            authorization = _presigned(request.query)
+        authorization = request.headers.get("authorization", "")
         end = authorization.find("/aws4_request")
+        if end < 0:  # not signed, or in the query, or in the old way
+            return self._caller_of(scope_of(request))
         scope_text = authorization[:end]
         known = self._callers.get(scope_text)
         if known is not None:
             return known
-        scope = credentials.parse_scope(authorization) or _UNSIGNED
-        caller = Caller(
-            credentials.account_of(scope.access_key_id, self.account_id), scope.region or self.region, scope.service
-        )
-        if len(self._callers) > 10_000:
+        if len(self._callers) > _CALLERS:
             self._callers.clear()
-        self._callers[scope_text] = caller
+        caller = self._callers[scope_text] = self._caller_of(scope_of(request))
         return caller
 
-    def _service_name(self, request: Request, caller: Caller) -> str:
-        """The service that a request means: what it was signed for, else what its shape says."""
-        name = caller.service
-        if not name:
-            target = request.headers.get("x-amz-target", "")
-            name = _TARGETS.get(target.partition(".")[0]) or ("lambda" if _DATED_PATH.match(request.path) else "")
-        if name in self.handlers:
-            return name
-        if not name:
-            raise UnknownOperationException("The request names no service that lambdad knows.")
-        raise NotImplementedException(f"The service {name} is not available in lambdad yet.")
+    def _caller_of(self, scope: credentials.CredentialScope | None) -> Caller:
+        if scope is None:
+            scope = _UNSIGNED
+        account_id = credentials.account_of(scope.access_key_id, self.account_id)
+        return Caller(account_id, scope.region or self.region, scope.service)
 
     async def _body(self, request: Request, operation: str) -> bytes:
         limit = REQUEST_LIMITS.get(operation, quotas.REQUEST_BYTES)
@@ -167,8 +175,3 @@ class Gateway:
             raise RequestEntityTooLargeException(
                 f"Request must be smaller than {limit} bytes for the {operation} operation"
             ) from None
-
-
-def _presigned(query: str) -> str:
-    credential = parse_qs(query).get("X-Amz-Credential", [""])[0] if "X-Amz-Credential" in query else ""
-    return f"Credential={credential}" if credential else ""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from http import HTTPStatus
 from typing import Final, Protocol, cast
 
@@ -51,17 +52,22 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def encode_head(response: Response, *, keep_alive: bool, takes_chunks: bool = True) -> bytes:
-    """The status line and headers; the framing header follows from the body."""
+    """The status line and headers; the framing header follows from the body, unless `Content-Length` is given."""
     lines = []
+    framed = False
     for name, value in response.headers:
+        if name == "Content-Length":
+            framed = True
         if "\n" in value or "\r" in value:
             # A function chooses some header values: a line break in one must not become a header of its own.
             value = " ".join(value.splitlines())
         lines.append(f"{name}: {value}\r\n")
-    if not isinstance(response.body, bytes):
+    if framed:
+        pass
+    elif not isinstance(response.body, bytes):
         if takes_chunks:
             lines.append("Transfer-Encoding: chunked\r\n")
-    elif response.status != HTTPStatus.NO_CONTENT:
+    elif response.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
         lines.append(f"Content-Length: {len(response.body)}\r\n")
     lines.append("\r\n" if keep_alive else "Connection: close\r\n\r\n")
     return STATUS_LINES[response.status] + "".join(lines).encode("latin-1", "replace")
@@ -84,6 +90,21 @@ class HttpServer:
         self._sweep()
         address = self._listener.sockets[0].getsockname()
         return address[0], address[1]
+
+    async def listen_unix(self, path: str) -> None:
+        """Accept connections on a Unix socket that only this user may open; a stale one goes. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # Set before it exists for others, so that there is no moment at which anybody could connect.
+        mask = os.umask(0o177)
+        try:
+            listener.bind(path)
+        finally:
+            os.umask(mask)
+        self._listener = await loop.create_unix_server(lambda: HttpConnection(self), sock=listener, backlog=BACKLOG)
+        self._sweep()
 
     async def accept_on(self, listener: socket.socket) -> asyncio.Server:
         """Accept connections on a copy of one more socket, until what is returned is closed."""
@@ -291,6 +312,8 @@ class HttpConnection(asyncio.Protocol):
                 self._resume_reading()
                 response = await self._server.handler(request)
                 if self._gone:
+                    if not isinstance(response.body, bytes):
+                        await response.body.aclose()
                     return
                 keep_alive = request.keep_alive and not self._server.stopping
                 await self._send(response, request, keep_alive)
@@ -303,6 +326,9 @@ class HttpConnection(asyncio.Protocol):
                 self._hang_up()
         except ClientGone:
             self._transport.abort()
+        except asyncio.CancelledError:  # what a handler does for its client ends with the client
+            self._transport.abort()
+            raise
         finally:
             self._task = None
             self._since = self._loop.time()
@@ -327,7 +353,8 @@ class HttpConnection(asyncio.Protocol):
         elif request.method == "HEAD":
             await body.aclose()
         else:
-            await self._send_chunks(body, b"%x\r\n%b\r\n" if request.takes_chunks else None)
+            chunked = request.takes_chunks and all(name != "Content-Length" for name, _ in response.headers)
+            await self._send_chunks(body, b"%x\r\n%b\r\n" if chunked else None)
 
     async def _send_chunks(self, body: AsyncGenerator[bytes, None], frame: bytes | None) -> None:
         """Each part as soon as it is there. A body that fails half way ends the connection, as HTTP/1.1 tells it."""

@@ -36,6 +36,7 @@ class Body:
         self._waiting_bytes = 0
         self._reader: asyncio.Future[None] | None = None
         self._broken = False
+        self._when_broken: Callable[[], object] | None = None
         self.complete = False
 
     def feed(self, chunk: bytes) -> None:
@@ -53,6 +54,19 @@ class Body:
         """The client went away."""
         self._broken = True
         self._wake()
+        if self._when_broken is not None:
+            self._when_broken()
+
+    def when_broken(self, call: Callable[[], object]) -> None:
+        """Have something called when the client goes away, be it before or after the body was complete."""
+        self._when_broken = call
+        if self._broken:
+            call()
+
+    @property
+    def broken(self) -> bool:
+        """Whether the client has gone away, be it before or after the body was complete."""
+        return self._broken
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The parts of the body in order. Raises ClientGone when it breaks off."""
@@ -73,6 +87,16 @@ class Body:
         if not self.complete or len(self._chunks) > 1:
             return None
         return self._chunks[0] if self._chunks else b""
+
+    def take_whole(self) -> bytes | None:
+        """The whole body, if all of it is here; None otherwise."""
+        if not self.complete:
+            return None
+        whole = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._waiting_bytes = 0
+        self._hold(False)
+        return whole
 
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises BodyTooLarge beyond `limit` bytes, and ClientGone when it breaks off."""
@@ -133,7 +157,11 @@ class Request:
 
 
 class Response:
-    """An answer. A body that is a generator is sent chunk by chunk, each as soon as it is there."""
+    """An answer. A body that is a generator is sent chunk by chunk, each as soon as it is there.
+
+    Framing is the server's business, unless a header named exactly `Content-Length` is given: that of an answer to
+    HEAD, or of a generator of which it is known how many bytes will come.
+    """
 
     __slots__ = ("body", "headers", "status")
 
