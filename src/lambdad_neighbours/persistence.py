@@ -272,8 +272,8 @@ class Persistence:
         return None
 
     def _look_for_changes(self, now: float) -> None:
-        """Write what services have changed in others, and what goes on in threads."""
-        if not self._sweep and now >= self._next_sweep and (self._sweep_due or "stepfunctions" in self._services):
+        """Write what services have changed in others by a way that was not seen."""
+        if not self._sweep and now >= self._next_sweep and self._sweep_due:
             self._sweep = [name for name in self._services if name not in CHECKPOINTED]
             self._sweep_due, self._next_sweep = False, now + CHECKPOINT_INTERVAL_S
         until = now + SWEEP_BUDGET_S
