@@ -42,6 +42,7 @@ from lambdad.domain.logs import ServiceUnavailableException
 from lambdad.domain.neighbour_services import NATIVE
 from lambdad.domain.settings import Settings, neighbour_endpoints
 from lambdad.event_sources import EventSources, Surroundings
+from lambdad.ingress.cloudwatch_api import operations as cloudwatch_operations
 from lambdad.ingress.code_links import CodeLinks
 from lambdad.ingress.event_pages import event_pages
 from lambdad.ingress.gateway import Gateway
@@ -73,6 +74,7 @@ from lambdad.services.functions import FunctionsService
 from lambdad.services.invoke import InvokeService, Targets
 from lambdad.services.log_subscriptions import LogSubscriptions
 from lambdad.services.logs import LogsService
+from lambdad.services.metric_data import MetricData
 from lambdad.services.metrics import Metrics
 from lambdad.services.package_objects import PackageObjects
 from lambdad.services.permissions import PermissionsService
@@ -217,6 +219,7 @@ class Daemon:
             handlers={
                 "lambda": lambda_operations(services),
                 "logs": logs_operations(self._logs) | subscription_operations(self._subscriptions),
+                "cloudwatch": cloudwatch_operations(MetricData(self._metric_store, self._metrics, clock), clock),
                 **self._sources.handlers,
             },
             invocations=Invocations(self._invoke, self._events, self._permissions),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -13,22 +14,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambdad.adapters.memory_metrics import MemoryMetricStore
-from lambdad.adapters.sqlite_metrics import SqliteMetricStore
-from lambdad.domain.metric_names import MetricName
-from lambdad.ports.metrics import MetricKey, MetricStore, Statistics
+from lambdad.adapters.sqlite_metrics import MIGRATIONS, SqliteMetricStore
+from lambdad.adapters.sqlite_schema import migrate
+from lambdad.ports import metrics as port
+from lambdad.ports.metrics import MINUTE_S, SECOND_S, Metric, MetricKey, MetricStore, Statistics
 from lambdad.ports.store import StoreUnavailable
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
-MINUTE_S = 1_700_000_040
-AGE, RECEIVED = MetricName.ASYNC_EVENT_AGE, MetricName.ASYNC_EVENTS_RECEIVED
+NOW_S = 1_700_000_040
+NAMESPACE = "My/App"
+AGE, RECEIVED = "Age", "Received"
 
 
-def key(function: str = "f", resource: str = "", name: str = RECEIVED, minute: int = 0) -> MetricKey:
-    return MetricKey(ACCOUNT, REGION, function, resource, name, MINUTE_S + 60 * minute)
+def metric(function: str = "f", name: str = RECEIVED, **others: str) -> Metric:
+    place = {"account_id": ACCOUNT, "region": REGION, "namespace": NAMESPACE, **others}
+    return Metric(**place, name=name, dimensions=(("Function", function),))
+
+
+def key(function: str = "f", name: str = RECEIVED, minute: int = 0, unit: str = "Count") -> MetricKey:
+    return MetricKey(metric(function, name), MINUTE_S, NOW_S + 60 * minute, unit)
 
 
 def one(value: float = 1.0) -> Statistics:
-    return Statistics(1, value, value, value)
+    return Statistics.of([value])
 
 
 @pytest.fixture(params=["sqlite", "memory"])
@@ -60,71 +68,133 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Callable[[M
 Run = Callable[[Callable[[MetricStore], Awaitable[None]]], None]
 
 
-async def everything(store: MetricStore) -> list[tuple[MetricKey, Statistics]]:
-    return list(await store.read(ACCOUNT, REGION, function=None, name=None, since_s=0, until_s=2**40))
+async def everything(store: MetricStore, period_s: int = MINUTE_S) -> list[tuple[MetricKey, Statistics]]:
+    return list(await store.read(ACCOUNT, REGION, NAMESPACE, period_s=period_s, since_s=0, until_s=2**40))
 
 
 def test_minutes_are_merged(run: Run) -> None:
     async def test(store: MetricStore) -> None:
-        await store.add([(key(name=AGE), Statistics(2, 30.0, 10.0, 20.0)), (key(name=AGE, minute=1), one(7.0))])
-        await store.add([(key(name=AGE), Statistics(1, 5.5, 5.5, 5.5)), (key(name=AGE), one(90.0))])
+        await store.add([(key(name=AGE), Statistics.of([10.0, 20.0])), (key(name=AGE, minute=1), one(7.0))])
+        await store.add([(key(name=AGE), one(5.5)), (key(name=AGE), one(20.0))])
         assert await everything(store) == [
-            (key(name=AGE), Statistics(4, 125.5, 5.5, 90.0)),
-            (key(name=AGE, minute=1), one(7.0)),
+            (key(name=AGE), Statistics(4, 55.5, 5.5, 20.0, {10.0: 1, 20.0: 2, 5.5: 1})),
+            (key(name=AGE, minute=1), Statistics(1, 7.0, 7.0, 7.0, {7.0: 1})),
         ]
 
     run(test)
 
 
-def test_a_metric_is_one_dimension_of_one_function_in_one_place(run: Run) -> None:
-    others = [
-        key("g"),
-        key(resource="f:live"),
-        key(name=AGE),
-        MetricKey("111111111111", REGION, "f", "", RECEIVED, MINUTE_S),
-        MetricKey(ACCOUNT, "eu-west-1", "f", "", RECEIVED, MINUTE_S),
-    ]
-
+def test_values_that_are_not_known_make_all_of_them_unknown(run: Run) -> None:
     async def test(store: MetricStore) -> None:
-        await store.add([(each, one()) for each in [*others, key()]])
-        assert await everything(store) == [(each, one()) for each in sorted([*others[:3], key()])]
-        other = await store.read("111111111111", REGION, function=None, name=None, since_s=0, until_s=2**40)
-        assert list(other) == [(others[3], one())]
+        await store.add([(key(), one(2.0))])
+        await store.add([(key(), Statistics(2.5, 10.0, 1.0, 9.0))])
+        await store.add([(key(), one(3.0))])
+        assert await everything(store) == [(key(), Statistics(4.5, 15.0, 1.0, 9.0, None))]
 
     run(test)
 
 
-def test_what_is_read_is_chosen_by_function_name_and_time(run: Run) -> None:
+def test_with_many_values_three_digits_are_kept_of_each(run: Run) -> None:
+    async def test(store: MetricStore) -> None:
+        await store.add([(key(), Statistics.of([1000.0 + value for value in range(port.VALUES_MAX)]))])
+        [(_, exact)] = await everything(store)
+        assert exact.percentile(50) == 1499.0
+        await store.add([(key(), one(5000.0))])
+        [(_, rounded)] = await everything(store)
+        assert rounded.values is not None
+        assert len(rounded.values) == 102
+        assert (rounded.count, rounded.minimum, rounded.maximum) == (port.VALUES_MAX + 1, 1000.0, 5000.0)
+        assert rounded.percentile(50) == pytest.approx(1500.0, rel=0.005)
+
+    run(test)
+
+
+def test_metrics_are_told_apart_by_every_field(run: Run) -> None:
+    here = [key("g"), key(name=AGE), key(unit="Bytes"), key()]
+    elsewhere = [
+        MetricKey(metric(**place), MINUTE_S, NOW_S, "Count")
+        for place in ({"account_id": "111111111111"}, {"region": "eu-west-1"}, {"namespace": "Other"})
+    ]
+
+    async def test(store: MetricStore) -> None:
+        await store.add([(each, one()) for each in [*elsewhere, *here]])
+        assert await everything(store) == [(each, one()) for each in sorted(here)]
+        for each in elsewhere:
+            place = each.metric.account_id, each.metric.region, each.metric.namespace
+            assert list(await store.read(*place, since_s=0, until_s=2**40)) == [(each, one())]
+
+    run(test)
+
+
+def test_what_is_read_is_chosen_by_name_dimensions_and_time(run: Run) -> None:
     every = [
-        key(function, name=name, minute=minute)
-        for function in ("f", "f2", "g")
-        for name in (AGE, RECEIVED)
-        for minute in range(3)
+        key(function, name, minute) for name in (AGE, RECEIVED) for function in ("f", "f2", "g") for minute in range(3)
     ]
 
     async def test(store: MetricStore) -> None:
         await store.add([(each, one()) for each in reversed(every)])
 
-        async def read(function: str | None, name: str | None, since_s: int, until_s: int) -> list[MetricKey]:
-            found = await store.read(ACCOUNT, REGION, function=function, name=name, since_s=since_s, until_s=until_s)
+        async def read(name: str | None, function: str | None, since_s: int, until_s: int) -> list[MetricKey]:
+            dimensions = None if function is None else [("Function", function)]
+            found = await store.read(
+                ACCOUNT, REGION, NAMESPACE, name=name, dimensions=dimensions, since_s=since_s, until_s=until_s
+            )
             return [each for each, _ in found]
 
         assert await read(None, None, 0, 2**40) == every
-        assert await read("f", None, 0, 2**40) == every[:6]
-        assert await read("f2", AGE, 0, 2**40) == every[6:9]
-        assert await read("g", RECEIVED, MINUTE_S, MINUTE_S + 60) == every[15:16]
-        assert await read("g", RECEIVED, MINUTE_S + 1, MINUTE_S + 121) == every[16:18]
+        assert await read(AGE, None, 0, 2**40) == every[:9]
+        assert await read(AGE, "f2", 0, 2**40) == every[3:6]
+        assert await read(RECEIVED, "g", NOW_S, NOW_S + 60) == every[15:16]
+        assert await read(RECEIVED, "g", NOW_S + 1, NOW_S + 121) == every[16:18]
         assert await read("", None, 0, 2**40) == []
+        nowhere = await store.read(ACCOUNT, REGION, NAMESPACE, dimensions=(), since_s=0, until_s=2**40)
+        assert list(nowhere) == []
+
+    run(test)
+
+
+def test_seconds_are_beside_minutes(run: Run) -> None:
+    second = MetricKey(metric(), SECOND_S, NOW_S, "Count")
+
+    async def test(store: MetricStore) -> None:
+        await store.add([(key(), one(1.0)), (second, one(2.0))])
+        assert await everything(store) == [(key(), one(1.0))]
+        assert await everything(store, SECOND_S) == [(second, one(2.0))]
+
+    run(test)
+
+
+def test_metrics_with_data_are_listed(run: Run) -> None:
+    odd = Metric(ACCOUNT, REGION, "ä", 'b"[', (("n,", "v\u2028"), ("o", "'")))
+
+    async def test(store: MetricStore) -> None:
+        await store.add([(key("g", minute=1), one()), (key("f"), one()), (key("f", AGE), one())])
+        await store.add([(MetricKey(odd, MINUTE_S, NOW_S, "None"), one()), (key("g"), one())])
+        other = MetricKey(metric(region="eu-west-1"), MINUTE_S, NOW_S, "Count")
+        await store.add([(other, one())])
+
+        async def listed(namespace: str | None, name: str | None, since_s: int = 0) -> list[Metric]:
+            found = await store.metrics(ACCOUNT, REGION, namespace=namespace, name=name, since_s=since_s)
+            return list(found)
+
+        assert await listed(None, None) == [metric("f", AGE), metric("f"), metric("g"), odd]
+        assert await listed(NAMESPACE, RECEIVED) == [metric("f"), metric("g")]
+        assert await listed(None, None, NOW_S + 1) == [metric("g")]
+        assert await listed("None", None) == []
 
     run(test)
 
 
 def test_what_began_before_expires(run: Run) -> None:
     async def test(store: MetricStore) -> None:
+        second = MetricKey(metric(), SECOND_S, NOW_S + 60, "Count")
         await store.add([(key(function, minute=minute), one()) for function in ("f", "g") for minute in range(3)])
-        await store.add([(key("old"), one())])
-        assert await store.expire(MINUTE_S) == 0
-        assert await store.expire(MINUTE_S + 60) == 3
+        await store.add([(key("old"), one()), (second, one())])
+        assert await store.expire(NOW_S, NOW_S) == 0
+        assert await store.expire(NOW_S + 60, NOW_S) == 3
+        assert await everything(store, SECOND_S) == [(second, one())]
+        assert await store.expire(NOW_S, NOW_S + 61) == 1
+        assert await everything(store, SECOND_S) == []
         assert [each for each, _ in await everything(store)] == [
             key(function, minute=minute) for function in ("f", "g") for minute in (1, 2)
         ]
@@ -142,7 +212,9 @@ def test_a_closed_store_says_so(run: Run) -> None:
         with pytest.raises(StoreUnavailable):
             await everything(store)
         with pytest.raises(StoreUnavailable):
-            await store.expire(0)
+            await store.expire(0, 0)
+        with pytest.raises(StoreUnavailable):
+            await store.metrics(ACCOUNT, REGION, namespace=None, name=None, since_s=0)
 
     run(test)
 
@@ -185,3 +257,26 @@ def test_what_is_no_database_is_said(tmp_path: Path) -> None:
     path.write_bytes(b"something else entirely" * 100)
     with pytest.raises(StoreUnavailable, match="cannot open the database"):
         SqliteMetricStore(path)
+
+
+def test_what_an_older_lambdad_counted_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        migrate(connection, MIGRATIONS[:1], "metrics")
+        connection.execute("INSERT INTO series VALUES (7, ?, ?, 'f', '', 'AsyncEventAge')", (ACCOUNT, REGION))
+        connection.execute(
+            "INSERT INTO series VALUES (8, ?, ?, 'f', 'f:live', 'AsyncEventsReceived')", (ACCOUNT, REGION)
+        )
+        connection.execute("INSERT INTO minutes VALUES (7, ?, 2, 30.0, 10.0, 20.0), (8, ?, 1, 1, 1, 1)", (NOW_S, NOW_S))
+
+    async def test() -> None:
+        store = SqliteMetricStore(path)
+        found = await store.read(ACCOUNT, REGION, "AWS/Lambda", since_s=0, until_s=2**40)
+        function = ("FunctionName", "f")
+        assert [(each.metric.name, each.metric.dimensions, each.unit, counted) for each, counted in found] == [
+            ("AsyncEventAge", (function,), "Milliseconds", Statistics(2, 30.0, 10.0, 20.0)),
+            ("AsyncEventsReceived", (function, ("Resource", "f:live")), "Count", Statistics(1, 1.0, 1.0, 1.0)),
+        ]
+        await store.close()
+
+    asyncio.run(test())

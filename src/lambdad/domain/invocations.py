@@ -36,12 +36,16 @@ class ExitStatus:
 
 @dataclass(slots=True)
 class Outcome:
-    """How an invocation ended. `error_type` is None for success; `log_tail` is filled when it was asked for."""
+    """How an invocation ended. `error_type` is None for success; `log_tail` is filled when it was asked for.
+
+    `duration_ms` is what REPORT says of it; None when it was never given to the function.
+    """
 
     payload: bytes
     error_type: str | None = None
     content_type: str = "application/json"
     log_tail: bytes = b""
+    duration_ms: float | None = None
 
     @property
     def failed(self) -> bool:

@@ -102,7 +102,7 @@ _NATIVE: Final = (
 SERVICES: Final = EMBEDDABLE | {service.name: service for service in _NATIVE}
 """Those that lambdad is itself, too."""
 
-NATIVE: Final = ("events", "lambda", "logs", "scheduler")
+NATIVE: Final = tuple(service.name for service in _NATIVE)
 """The services that lambdad answers itself."""
 FORWARDABLE: Final = ("events", "scheduler")
 """The services of lambdad's own that a real endpoint may stand in for."""

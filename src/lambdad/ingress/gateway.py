@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from lambdad.domain import credentials, quotas
+from lambdad.domain import credentials, metric_data, quotas
 from lambdad.domain.errors import (
     RequestEntityTooLargeException,
     ServiceError,
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 REQUEST_LIMITS: Final = {
     "CreateFunction": quotas.CREATE_FUNCTION_REQUEST_BYTES,
     "UpdateFunctionCode": quotas.UPDATE_FUNCTION_CODE_REQUEST_BYTES,
+    "PutMetricData": metric_data.REQUEST_BYTES,
 }
 _INTERNAL_ERROR: Final = "An error occurred and the request cannot be processed."
 _CALLERS: Final = 10_000
@@ -103,7 +104,9 @@ class Gateway:
                 service_name = meaning.service
                 if not self._is_own(service_name):
                     return await self._go_on(request, meaning, caller, request_id, form)
-            service = Service.load(service_name)
+                if form is not None:
+                    request.body.put_back(form)
+            service = Service.load(service_name).spoken_in(request)
             route = service.match(request)
             operation = route.operation
             handler = self.handlers[service_name].get(operation)
@@ -143,7 +146,7 @@ class Gateway:
         self, request: Request, service_name: str, error: ServiceError, request_id: str, operation: str | None
     ) -> Response:
         if service_name in self.handlers:
-            return Service.load(service_name).render_error(error, request_id, operation)
+            return Service.load(service_name).spoken_in(request).render_error(error, request_id, operation)
         protocol = protocol_of(service_name, request.headers)
         return neighbour_errors.render(protocol, error.code, error.message, error.status, request_id)
 

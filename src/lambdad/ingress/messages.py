@@ -98,6 +98,11 @@ class Body:
         self._hold(False)
         return whole
 
+    def put_back(self, whole: bytes) -> None:
+        """Undo the reading of the whole body, for somebody else to read it."""
+        self._chunks.appendleft(whole)
+        self._waiting_bytes += len(whole)
+
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises BodyTooLarge beyond `limit` bytes, and ClientGone when it breaks off."""
         if self.complete and len(self._chunks) <= 1:

@@ -1,10 +1,9 @@
-"""The page `/_lambdad/metrics`: what was counted of functions, until CloudWatch's own API reads it."""
+"""The page `/_lambdad/metrics`: what was counted of functions, as `lambdad` shows it; CloudWatch's API has it too."""
 
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -45,22 +44,26 @@ def metric_pages(metrics: Metrics, clock: Clock, account_id: str, region: str) -
             since_s=now_s - wanted.since,
             until_s=now_s + 1,
         )
-        series = itertools.groupby(found, lambda item: (item[0].function, item[0].resource, item[0].name))
-        return {"metrics": [_series(*names, minutes) for names, minutes in series]}
+        series: dict[tuple[str, str, str], list[tuple[MetricKey, Statistics]]] = {}
+        for key, counted in found:
+            dimensions = dict(key.metric.dimensions)
+            if dimensions:  # else it is of all functions
+                names = dimensions["FunctionName"], dimensions.get("Resource", ""), key.metric.name
+                series.setdefault(names, []).append((key, counted))
+        return {"metrics": [_series(*names, series[names]) for names in sorted(series)]}
 
     return {("GET", "metrics"): page}
 
 
-def _series(function: str, resource: str, name: str, minutes: Iterable[tuple[MetricKey, Statistics]]) -> dict[str, Any]:
+def _series(function: str, resource: str, name: str, counted: Sequence[tuple[MetricKey, Statistics]]) -> dict[str, Any]:
     """A metric: its statistics over the whole time, and those of each minute. `resource` is empty for all of it."""
-    counted = list(minutes)
     return {
         "function": function,
         "resource": resource,
         "name": name,
         "unit": _UNITS.get(name),
         **_statistics(functools.reduce(Statistics.merged, (each for _, each in counted))),
-        "minutes": [{"minute_s": key.minute_s, **_statistics(each)} for key, each in counted],
+        "minutes": [{"minute_s": key.start_s, **_statistics(each)} for key, each in counted],
     }
 
 

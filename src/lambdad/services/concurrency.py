@@ -117,18 +117,21 @@ class ConcurrencyService:
         """A function has changed, and with it perhaps its reservation."""
         self._stale.setdefault((key.account_id, key.region), {})[key.name] = object()
 
-    async def enter(self, key: FunctionKey, reserved: int | None) -> None:
-        """Count an invocation in, or raise TooManyRequestsException. Every entry is matched by `leave`."""
+    async def enter(self, key: FunctionKey, reserved: int | None) -> int:
+        """Count an invocation in, or raise TooManyRequestsException. Every entry is matched by `leave`.
+
+        Returns how many of the function run now.
+        """
         if reserved is None:
             await self.unreserved_limit((key.account_id, key.region))
-        self.enter_now(key, reserved)
+        return self.enter_now(key, reserved)
 
     def can_tell(self, key: FunctionKey) -> bool:
         """Whether `enter_now` knows the account's limit."""
         namespace = (key.account_id, key.region)
         return namespace in self._reserved and not self._stale.get(namespace)
 
-    def enter_now(self, key: FunctionKey, reserved: int | None) -> None:
+    def enter_now(self, key: FunctionKey, reserved: int | None) -> int:
         """The same without waiting, once the account's limit is known."""
         if reserved is not None:
             if self._running[key] >= reserved:
@@ -138,7 +141,8 @@ class ConcurrencyService:
             if self._unreserved[namespace] >= quotas.CONCURRENT_EXECUTIONS - self._reserved_total.get(namespace, 0):
                 raise throttled(ACCOUNT_LIMIT_EXCEEDED)
             self._unreserved[namespace] += 1
-        self._running[key] += 1
+        self._running[key] = running = self._running[key] + 1
+        return running
 
     def leave(self, key: FunctionKey, reserved: int | None) -> None:
         """The same arguments as in `enter`."""

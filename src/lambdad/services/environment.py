@@ -310,6 +310,7 @@ class Environment:
         duration_ms = (self._clock.monotonic() - running.started) * 1000
         if outcome.error_type == "Sandbox.Timedout":
             duration_ms = self.version.timeout_s * 1000.0
+        outcome.duration_ms = duration_ms
         running.answered = True
         if running.stream is not None:
             running.stream.end()

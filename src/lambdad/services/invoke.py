@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lambdad.domain.arns import LATEST, FunctionKey, FunctionReference
-from lambdad.domain.errors import RecursiveInvocationException, ServiceError
+from lambdad.domain.errors import RecursiveInvocationException, ServiceError, TooManyRequestsException
 from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion
 from lambdad.domain.invocations import Invocation, Outcome
 from lambdad.domain.metric_names import MetricName
@@ -173,9 +173,11 @@ class InvokeService:
         def finished(outcome: Outcome) -> None:
             self._concurrency.leave(key, target.reserved)
             finish(version, outcome)
+            self._count(request, key, began_s, running, outcome)
 
-        invocation = self._invocation(request, target, version)
-        self._concurrency.enter_now(key, target.reserved)
+        began_s = self._clock.time()
+        invocation = self._invocation(request, target, version, began_s)
+        running = self._concurrency.enter_now(key, target.reserved)
         if self._host.begin(version, invocation, finished):
             return True
         self._concurrency.leave(key, target.reserved)
@@ -186,26 +188,36 @@ class InvokeService:
         target = await self.target(request.reference)
         version = target.choose(random.random())
         key = version.key
-        invocation = self._admitted(request, target, version)
-        await self._concurrency.enter(key, target.reserved)
+        began_s = self._clock.time()
+        invocation = self._admitted(request, target, version, began_s)
+        running = await self._enter(request, key, target.reserved)
         try:
-            return version, await self._host.invoke(version, invocation)
+            outcome = await self._host.invoke(version, invocation)
         finally:
             self._concurrency.leave(key, target.reserved)
+        self._count(request, key, began_s, running, outcome)
+        return version, outcome
 
     async def invoke_stream(self, request: InvokeRequest) -> tuple[FunctionVersion, ResponseStream]:
         """The same, returning when the response begins. The function runs on when the caller stops reading."""
         target = await self.target(request.reference)
         version = target.choose(random.random())
         key = version.key
-        invocation = self._admitted(request, target, version)
-        await self._concurrency.enter(key, target.reserved)
+        began_s = self._clock.time()
+        invocation = self._admitted(request, target, version, began_s)
+        running = await self._enter(request, key, target.reserved)
         try:
             stream = await self._host.invoke_stream(version, invocation)
         except BaseException:  # whatever kept it from running, also the caller's end, it is not counted any more
             self._concurrency.leave(key, target.reserved)
             raise
-        stream.outcome.add_done_callback(lambda _: self._concurrency.leave(key, target.reserved))
+
+        def finished(outcome: asyncio.Future[Outcome]) -> None:
+            self._concurrency.leave(key, target.reserved)
+            if not outcome.cancelled() and outcome.exception() is None:
+                self._count(request, key, began_s, running, outcome.result())
+
+        stream.outcome.add_done_callback(finished)
         return version, stream
 
     def known_target(self, reference: FunctionReference) -> Target | None:
@@ -216,22 +228,34 @@ class InvokeService:
         """What a reference leads to. Raises ResourceNotFoundException."""
         return self._targets.known(reference) or await self._targets.find(reference)
 
-    def _admitted(self, request: InvokeRequest, target: Target, version: FunctionVersion) -> Invocation:
+    async def _enter(self, request: InvokeRequest, key: FunctionKey, reserved: int | None) -> int:
+        """Count in, or be throttled, which is counted here: `begin` leaves it to be throttled again."""
+        try:
+            return await self._concurrency.enter(key, reserved)
+        except TooManyRequestsException:
+            qualifier = request.reference.qualifier
+            self._metrics.count(key.account_id, key.region, key.name, qualifier, MetricName.THROTTLES)
+            raise
+
+    def _count(self, request: InvokeRequest, key: FunctionKey, began_s: float, running: int, outcome: Outcome) -> None:
+        self._metrics.invoked(
+            key, request.reference.qualifier, began_s, running, outcome.duration_ms, failed=outcome.failed
+        )
+
+    def _admitted(self, request: InvokeRequest, target: Target, version: FunctionVersion, now_s: float) -> Invocation:
         """The same as `_invocation`, with what is stopped counted: `begin` leaves it to be stopped again."""
         try:
-            return self._invocation(request, target, version)
+            return self._invocation(request, target, version, now_s)
         except RecursiveInvocationException:
             key, qualifier = version.key, request.reference.qualifier
             name = MetricName.RECURSIVE_INVOCATIONS_DROPPED
             self._metrics.count(key.account_id, key.region, key.name, qualifier, name)
             raise
 
-    def _invocation(self, request: InvokeRequest, target: Target, version: FunctionVersion) -> Invocation:
+    def _invocation(self, request: InvokeRequest, target: Target, version: FunctionVersion, now_s: float) -> Invocation:
         """Raises RecursiveInvocationException when the function has come round too often."""
         active = version.tracing_mode == "Active"
-        header, earlier = trace_header(
-            self._clock.time(), request.trace, new_trace_digits(), active=active, mark=target.mark
-        )
+        header, earlier = trace_header(now_s, request.trace, new_trace_digits(), active=active, mark=target.mark)
         if earlier >= RECURSION_LIMIT and not target.may_loop:
             raise RecursiveInvocationException(_STOPPED_LOOP)
         return Invocation(

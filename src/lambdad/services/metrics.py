@@ -1,19 +1,22 @@
 """What is counted of functions, on its way to where CloudWatch reads it.
 
-Counting is an entry in a dictionary. Once a second what was counted is merged into the minutes of the store; a crash
-loses what was counted since.
+Counting is a number at the end of a list; once a second statistics are made of the lists, and merged into the minutes
+of the store. A crash loses what was counted since.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
-from lambdad.domain.metric_names import MetricName
+from lambdad.domain.arns import FunctionKey
+from lambdad.domain.metric_names import NAMESPACE, MetricName
 from lambdad.ports.clock import Clock
-from lambdad.ports.metrics import MetricKey, MetricStore, Statistics
+from lambdad.ports.metrics import MINUTE_S, Metric, MetricKey, MetricStore, Statistics
 from lambdad.ports.store import StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -22,12 +25,59 @@ FLUSH_S: Final = 1.0
 EXPIRE_S: Final = 3600.0
 KEPT_S: Final = 15 * 24 * 3600
 """How long CloudWatch keeps the statistics of single minutes."""
+SECONDS_KEPT_S: Final = 3 * 3600
+"""How long it keeps those of single seconds."""
 WAITING_MAX: Final = 100_000
 """So many minutes of metrics wait while the store cannot be written; then the oldest are discarded."""
-_MINUTE_S: Final = 60
+WITH_VALUES_MAX: Final = 1000
+"""So many of them wait with what percentiles are told from."""
+OF_ACCOUNT: Final = frozenset({MetricName.INVOCATIONS, MetricName.ERRORS, MetricName.THROTTLES, MetricName.DURATION})
+"""What is counted of all functions together, too."""
 
 _Counted = tuple[str, str, str, str, MetricName, int]
 """Account, region, function, qualifier or nothing, metric, and the beginning of the minute."""
+_Dimensions = tuple[tuple[str, str], ...]
+_Invoked = tuple[FunctionKey, str | None, int]
+"""Function, qualifier, and the beginning of the minute."""
+
+
+class _Invocations:
+    """Invocations in one minute, of a function or of several. What could not be measured of one is not in its list."""
+
+    __slots__ = ("_statistics", "concurrent", "count", "durations_ms", "errors")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.errors = 0
+        self.durations_ms: list[float] = []
+        self.concurrent: list[float] = []
+        self._statistics: list[tuple[MetricName, Statistics]] = []
+
+    @classmethod
+    def together(cls, groups: Sequence[_Invocations]) -> _Invocations:
+        if len(groups) == 1:
+            return groups[0]
+        found = cls()
+        for group in groups:
+            found.count += group.count
+            found.errors += group.errors
+            found.durations_ms += group.durations_ms
+            found.concurrent += group.concurrent
+        return found
+
+    def statistics(self) -> Sequence[tuple[MetricName, Statistics]]:
+        """Computed once: most often those of a function are also those of the account."""
+        if not self._statistics:
+            errors = {0.0: self.count - self.errors, 1.0: self.errors}
+            self._statistics = [
+                (MetricName.INVOCATIONS, Statistics.of_counts({1.0: self.count})),
+                (MetricName.ERRORS, Statistics.of_counts({value: often for value, often in errors.items() if often})),
+                (MetricName.THROTTLES, Statistics.of_counts({0.0: self.count})),
+                (MetricName.CONCURRENT_EXECUTIONS, Statistics.of(self.concurrent)),
+            ]
+            if self.durations_ms:
+                self._statistics.append((MetricName.DURATION, Statistics.of(self.durations_ms)))
+        return self._statistics
 
 
 class Metrics:
@@ -36,8 +86,10 @@ class Metrics:
     def __init__(self, store: MetricStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._waiting: dict[_Counted, Statistics] = {}
-        """What is not in the store yet, the oldest first."""
+        self._counted: dict[_Counted, list[float]] = {}
+        self._invoked: dict[_Invoked, _Invocations] = {}
+        self._waiting: dict[MetricKey, Statistics] = {}
+        """What could not be written, the oldest first."""
         self._writing = asyncio.Lock()
         self._failing = False
         self._expires_at = 0.0
@@ -49,41 +101,68 @@ class Metrics:
 
         Call it from the event loop; nothing is written yet.
         """
-        minute_s = int(self._clock.time()) // _MINUTE_S * _MINUTE_S
-        counted = (account_id, region, function, qualifier or "", name, minute_s)
-        known = self._waiting.get(counted)
-        self._waiting[counted] = known.including(value) if known else Statistics(1, value, value, value)
+        counted = (account_id, region, function, qualifier or "", name, _minute_of(self._clock.time()))
+        self._counted.setdefault(counted, []).append(value)
+
+    def invoked(
+        self,
+        key: FunctionKey,
+        qualifier: str | None,
+        began_s: float,
+        concurrent: int,
+        duration_ms: float | None,
+        *,
+        failed: bool,
+    ) -> None:
+        """Count an invocation that has ended, in the minute in which it began. Call it from the event loop.
+
+        `concurrent` is how many of the function ran then. This is on the way of every invocation, and costs it 1 µs.
+        """
+        place = (key, qualifier, _minute_of(began_s))
+        group = self._invoked.get(place)
+        if group is None:
+            group = self._invoked[place] = _Invocations()
+        group.count += 1
+        group.concurrent.append(concurrent)
+        if duration_ms is not None:
+            group.durations_ms.append(duration_ms)
+        if failed:
+            group.errors += 1
 
     async def read(
         self, account_id: str, region: str, *, function: str | None, name: str | None, since_s: int, until_s: int
     ) -> Sequence[tuple[MetricKey, Statistics]]:
-        """What `MetricStore.read` gives, with what is still to be written. Raises StoreUnavailable."""
+        """The minutes of functions, with what is still to be written. Raises StoreUnavailable."""
+        with suppress(StoreUnavailable):  # then it waits, and is added here
+            await self.flush()
         async with self._writing:
             found = dict(
-                await self._store.read(
-                    account_id, region, function=function, name=name, since_s=since_s, until_s=until_s
-                )
+                await self._store.read(account_id, region, NAMESPACE, name=name, since_s=since_s, until_s=until_s)
             )
-            for key, counted in _by_dimension(self._waiting):
+            for key, counted in self._waiting.items():
                 if (
-                    (key.account_id, key.region) == (account_id, region)
-                    and function in (None, key.function)
-                    and name in (None, key.name)
-                    and since_s <= key.minute_s < until_s
+                    (key.metric.account_id, key.metric.region) == (account_id, region)
+                    and name in (None, key.metric.name)
+                    and since_s <= key.start_s < until_s
                 ):
-                    found[key] = counted.merged(found[key]) if key in found else counted
-        return sorted(found.items(), key=lambda item: item[0])
+                    found[key] = found[key].merged(counted) if key in found else counted
+        wanted = [item for item in found.items() if function in (None, *_function_of(item[0].metric))]
+        return sorted(wanted, key=lambda item: item[0])
 
     async def flush(self) -> None:
         """Write what was counted so far. When that raises StoreUnavailable, it is kept for the next time."""
         async with self._writing:
+            for key, statistics in self._taken():
+                known = self._waiting.get(key)
+                self._waiting[key] = known.merged(statistics) if known else statistics
             if not self._waiting:
                 return
-            written, self._waiting = self._waiting, {}
+            # Taken before: if the task is cancelled meanwhile, it is written all the same, and must not be again.
+            written, self._waiting = list(self._waiting.items()), {}
             try:
-                await self._store.add(list(_by_dimension(written)))
+                await self._store.add(written)
             except StoreUnavailable:
-                self._keep(written)
+                self._keep(written[-WAITING_MAX:])
                 raise
 
     async def run(self) -> None:
@@ -107,25 +186,49 @@ class Metrics:
     async def _expire(self) -> None:
         now = self._clock.time()
         if now >= self._expires_at:
-            await self._store.expire(int(now) - KEPT_S)
+            await self._store.expire(int(now) - KEPT_S, int(now) - SECONDS_KEPT_S)
             self._expires_at = now + EXPIRE_S
 
-    def _keep(self, unwritten: dict[_Counted, Statistics]) -> None:
-        """Put back what could not be written, before what was counted meanwhile."""
-        for counted, statistics in self._waiting.items():
-            known = unwritten.get(counted)
-            unwritten[counted] = known.merged(statistics) if known else statistics
-        for counted in list(unwritten)[:-WAITING_MAX]:
-            del unwritten[counted]
-        self._waiting = unwritten
+    def _keep(self, unwritten: Sequence[tuple[MetricKey, Statistics]]) -> None:
+        """Have it wait; what has waited for long is kept without its values, as they may be a thousand a minute."""
+        old = len(unwritten) - WITH_VALUES_MAX
+        self._waiting = {
+            key: replace(statistics, values=None) if place < old else statistics
+            for place, (key, statistics) in enumerate(unwritten)
+        }
+
+    def _taken(self) -> Iterator[tuple[MetricKey, Statistics]]:
+        """What was counted since the last time, under each of AWS's sets of dimensions. A key may come twice."""
+        counted, self._counted = self._counted, {}
+        invoked, self._invoked = self._invoked, {}
+        for (account_id, region, function, qualifier, name, minute_s), values in counted.items():
+            statistics = Statistics.of(values)
+            of_account: list[_Dimensions] = [()] if name in OF_ACCOUNT else []
+            for dimensions in (*_dimensions_of(function, qualifier), *of_account):
+                yield _key(account_id, region, dimensions, name, minute_s), statistics
+        groups: dict[tuple[str, str, _Dimensions, int], list[_Invocations]] = {}
+        for (key, by, minute_s), group in invoked.items():
+            for dimensions in (*_dimensions_of(key.name, by), ()):
+                groups.setdefault((key.account_id, key.region, dimensions, minute_s), []).append(group)
+        for (account_id, region, dimensions, minute_s), several in groups.items():
+            for name, statistics in _Invocations.together(several).statistics():
+                if dimensions or name in OF_ACCOUNT:
+                    yield _key(account_id, region, dimensions, name, minute_s), statistics
 
 
-def _by_dimension(waiting: Mapping[_Counted, Statistics]) -> Iterator[tuple[MetricKey, Statistics]]:
-    """What was counted under each of AWS's dimensions: all of a function, and what was invoked by a qualifier."""
-    functions: dict[MetricKey, Statistics] = {}
-    for (account_id, region, function, qualifier, name, minute_s), counted in waiting.items():
-        key = MetricKey(account_id, region, function, "", name, minute_s)
-        functions[key] = functions[key].merged(counted) if key in functions else counted
-        if qualifier:
-            yield MetricKey(account_id, region, function, f"{function}:{qualifier}", name, minute_s), counted
-    yield from functions.items()
+def _minute_of(moment_s: float) -> int:
+    return int(moment_s) // MINUTE_S * MINUTE_S
+
+
+def _dimensions_of(function: str, qualifier: str | None) -> list[_Dimensions]:
+    """All of a function, and what was invoked by a qualifier."""
+    of_function = ("FunctionName", function)
+    return [(of_function,), (of_function, ("Resource", f"{function}:{qualifier}"))] if qualifier else [(of_function,)]
+
+
+def _key(account_id: str, region: str, dimensions: _Dimensions, name: MetricName, minute_s: int) -> MetricKey:
+    return MetricKey(Metric(account_id, region, NAMESPACE, name.value, dimensions), MINUTE_S, minute_s, name.unit)
+
+
+def _function_of(metric: Metric) -> list[str]:
+    return [value for name, value in metric.dimensions if name == "FunctionName"]

@@ -378,3 +378,13 @@ def test_an_upload_that_breaks_off_is_no_request() -> None:
         assert watcher.after_seen == []
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("service", "told"), [("s3", b"<Code>InternalError</Code>"), ("kms", b"InternalFailure")])
+def test_what_fails_unexpectedly(service: str, told: bytes) -> None:
+    watcher = Watcher()
+    watcher.refusal = RuntimeError("a bug")
+    answer = answer_of(gateway(MemoryBackends(SERVICES), [watcher]), request("GET", "/bucket/key", signed_for=service))
+    assert answer.status == 500
+    assert isinstance(answer.body, bytes)
+    assert told in answer.body

@@ -156,3 +156,17 @@ def test_targets(target, path, query):
     request = Request("GET", target, {}, Sender().body, True)
     assert (request.path, request.query) == (path, query)
     assert request.takes_chunks
+
+
+def test_a_body_that_is_put_back_is_read_again() -> None:
+    async def test() -> None:
+        body = Body(lambda: None, lambda held: None)
+        body.feed(b"ab")
+        body.feed(b"cd")
+        body.finish()
+        whole = await body.read(4)
+        body.put_back(whole)
+        assert body.whole() == b"abcd"
+        assert (await body.read(4), await body.read(4)) == (b"abcd", b"")
+
+    asyncio.run(test())

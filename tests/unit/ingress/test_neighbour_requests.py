@@ -10,7 +10,7 @@ from botocore.session import Session
 
 from lambdad.domain.neighbour_services import SERVICES, Protocol
 from lambdad.ingress.messages import Request
-from lambdad.ingress.neighbour_requests import FORM, find, may_be_form, protocol_of, scope_of
+from lambdad.ingress.neighbour_requests import FORM, Meaning, find, may_be_form, protocol_of, scope_of
 from unit.ingress.wire.requests import from_botocore, request
 
 SAYS_OPERATION = (Protocol.JSON, Protocol.QUERY, Protocol.EC2, Protocol.CBOR)
@@ -53,6 +53,9 @@ def test_an_unsigned_request_is_found_when_it_says_its_operation(service: str) -
         ("HEAD", "/photos/cat.jpg", {}, "s3", "HeadObject"),
         ("PUT", "/photos/a/b%20c?partNumber=1&uploadId=u", {}, "s3", "UploadPart"),
         ("GET", "/photos", {}, "s3", "ListObjects"),
+        ("GET", "/?Action=ConfirmSubscription&TopicArn=t&Token=k", {}, "sns", "ConfirmSubscription"),
+        ("GET", "/?Action=Unsubscribe&SubscriptionArn=s", {}, "sns", "Unsubscribe"),
+        ("PUT", "/cloudformation_us-east-1/cfnresponse?stack=nonsense", {}, "", ""),
         ("OPTIONS", "/photos/cat.jpg", {"origin": "http://a"}, "s3", ""),
         ("POST", "/photos", {"content-type": "multipart/form-data; boundary=x"}, "s3", "PostObject"),
         ("GET", "/cat.jpg", {"host": "photos.s3.localhost:4566"}, "s3", "GetObject"),
@@ -87,6 +90,12 @@ def test_an_unsigned_request_is_found_when_it_says_its_operation(service: str) -
 def test_unsigned_requests(method: str, target: str, headers: dict[str, str], service: str, operation: str) -> None:
     found = find(request(method, target, headers), "", b"")
     assert (found.service, found.operation) == (service, operation)
+
+
+def test_the_answer_of_a_custom_resource_is_for_its_stack() -> None:
+    stack = "arn:aws:cloudformation:eu-west-1:111122223333:stack/name/0a1b"
+    found = find(request("PUT", f"/cloudformation_eu-west-1/cfnresponse?stack={stack}"), "", b"")
+    assert found == Meaning("cloudformation", "", "eu-west-1", "111122223333")
 
 
 def test_a_signature_wins() -> None:

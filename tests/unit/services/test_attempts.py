@@ -67,6 +67,9 @@ class ToldHost(FakeHost):
         return outcome
 
 
+OF_INVOCATIONS = ("Invocations", "Errors", "Throttles", "Duration", "ConcurrentExecutions")
+
+
 class Surrounded(World):
     """A world with attempts, and neighbours that have two queues."""
 
@@ -116,11 +119,12 @@ class Surrounded(World):
         return result
 
     async def counted(self) -> dict[tuple[str, str], float]:
-        """The sums of the metrics, by resource and name."""
+        """The sums of the metrics of events, by resource and name."""
         found = await self.metrics.read(KEY.account_id, KEY.region, function=None, name=None, since_s=0, until_s=2**40)
         sums: dict[tuple[str, str], float] = defaultdict(float)
         for key, statistics in found:
-            sums[key.resource, key.name] += statistics.total
+            if key.metric.name not in OF_INVOCATIONS:
+                sums[dict(key.metric.dimensions).get("Resource", ""), key.metric.name] += statistics.total
         return dict(sums)
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from lambdad.domain.errors import ResourceNotFoundException, TooManyRequestsException
-from lambdad.services.invoke import InvokeRequest
-from unit.services.fakes import World, reference
+from lambdad.domain.functions import FunctionVersion
+from lambdad.domain.invocations import Invocation, Outcome
+from lambdad.ports.compute import ResponseStream
+from lambdad.services.invoke import InvokeRequest, InvokeService
+from lambdad.services.running import ResponseChunks
+from unit.services.fakes import FakeHost, World, reference
 from unit.services.test_functions import scenario
 
 
@@ -75,3 +81,41 @@ async def test_an_alias_splits_its_traffic(world: World) -> None:
         await world.invoke.invoke(request("PROD"))
     share = Counter(world.host.ran)["2"] / 4000
     assert 0.2 < share < 0.3  # more than seven standard deviations on each side
+
+
+class _QuickHost(FakeHost):
+    """Has an environment free for whoever does not want to wait, and one that streams."""
+
+    def begin(self, version: FunctionVersion, invocation: Invocation, finish: Callable[[Outcome], None]) -> bool:
+        finish(Outcome(b"", "Unhandled", duration_ms=2.0))
+        return True
+
+    async def invoke_stream(self, version: FunctionVersion, invocation: Invocation) -> ResponseStream:
+        outcome = asyncio.get_running_loop().create_future()
+        outcome.set_result(Outcome(b"", duration_ms=3.0))
+        return ResponseStream(ResponseChunks(), outcome)
+
+
+@scenario
+async def test_invocations_are_counted_however_they_were_begun(world: World) -> None:
+    await world.create()
+    host: Any = _QuickHost()
+    invoke = InvokeService(world.targets, world.concurrency, host, world.clock, world.metrics)
+    await invoke.invoke(request())
+    assert invoke.begin(request(), lambda version, outcome: None)
+    _, stream = await invoke.invoke_stream(request())
+    await stream.outcome
+    await world.concurrency.put(reference(), 0)
+    for throttled in (invoke.invoke, invoke.invoke_stream):
+        with pytest.raises(TooManyRequestsException):
+            await throttled(request())
+    key = reference().key
+    found = await world.metrics.read(key.account_id, key.region, function=key.name, name=None, since_s=0, until_s=2**40)
+    assert {each.metric.name: (counted.count, counted.total) for each, counted in found} == {
+        "Invocations": (3, 3),
+        "Errors": (3, 1),
+        "Throttles": (5, 2),
+        "ConcurrentExecutions": (3, 3),
+        "Duration": (2, 5.0),
+    }
+    assert world.concurrency.running() == 0

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from lambdad.adapters.clock import FakeClock
 from lambdad.adapters.memory_metrics import MemoryMetricStore
+from lambdad.domain.arns import FunctionKey
 from lambdad.domain.metric_names import MetricName
 from lambdad.ports.metrics import MetricKey, Statistics
 from lambdad.ports.store import StoreUnavailable
 from lambdad.services import metrics as service
-from lambdad.services.metrics import EXPIRE_S, FLUSH_S, KEPT_S, Metrics
+from lambdad.services.metrics import EXPIRE_S, FLUSH_S, KEPT_S, SECONDS_KEPT_S, Metrics
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 AGE, RECEIVED = MetricName.ASYNC_EVENT_AGE, MetricName.ASYNC_EVENTS_RECEIVED
@@ -38,9 +40,15 @@ class Store(MemoryMetricStore):
         self.written.append(len(statistics))
         await super().add(statistics)
 
-    async def expire(self, before_s: int) -> int:
-        self.expired.append(before_s)
-        return await super().expire(before_s)
+    async def expire(self, minutes_before_s: int, seconds_before_s: int) -> int:
+        assert seconds_before_s - minutes_before_s == KEPT_S - SECONDS_KEPT_S
+        self.expired.append(minutes_before_s)
+        return await super().expire(minutes_before_s, seconds_before_s)
+
+
+def bare(counted: Statistics) -> Statistics:
+    """Without the values, to be compared with what is written down by hand."""
+    return replace(counted, values=None)
 
 
 class World:
@@ -55,7 +63,10 @@ class World:
     async def read(self, **chosen: str | None) -> list[tuple[tuple[str, str, int], Statistics]]:
         wanted = {"function": None, "name": None, **chosen}
         found = await self.metrics.read(ACCOUNT, REGION, **wanted, since_s=0, until_s=2**40)
-        return [((key.resource, key.name, key.minute_s), counted) for key, counted in found]
+        return [
+            ((dict(key.metric.dimensions).get("Resource", ""), key.metric.name, key.start_s), bare(counted))
+            for key, counted in found
+        ]
 
 
 def test_values_of_a_minute_are_one_set_of_statistics() -> None:
@@ -207,4 +218,80 @@ def test_old_minutes_are_forgotten_now_and_then() -> None:
 
 @pytest.mark.parametrize("name", list(MetricName))
 def test_units_are_those_of_cloudwatch(name: MetricName) -> None:
-    assert name.unit == ("Milliseconds" if name == "AsyncEventAge" else "Count")
+    assert name.unit == ("Milliseconds" if name in ("AsyncEventAge", "Duration") else "Count")
+
+
+def test_an_invocation_counts_for_its_function_its_qualifier_and_the_account() -> None:
+    async def test() -> None:
+        world = World()
+        key = FunctionKey(ACCOUNT, REGION, "f")
+        world.metrics.invoked(key, None, MINUTE_S + 59.9, 1, 10.0, failed=False)
+        world.metrics.invoked(key, "live", MINUTE_S, 2, 30.0, failed=True)
+        world.metrics.invoked(key, "live", MINUTE_S, 1, None, failed=True)
+        world.metrics.invoked(FunctionKey(ACCOUNT, REGION, "g"), None, MINUTE_S + 60, 1, 5.0, failed=False)
+        await world.metrics.flush()
+        found = await world.store.read(ACCOUNT, REGION, "AWS/Lambda", since_s=MINUTE_S, until_s=MINUTE_S + 60)
+        counted = {
+            (each.metric.name, "/".join(value for _, value in each.metric.dimensions)): statistics
+            for each, statistics in found
+        }
+        assert {place: (each.count, each.total) for place, each in counted.items()} == {
+            ("Invocations", ""): (3, 3),
+            ("Invocations", "f"): (3, 3),
+            ("Invocations", "f/f:live"): (2, 2),
+            ("Errors", ""): (3, 2),
+            ("Errors", "f"): (3, 2),
+            ("Errors", "f/f:live"): (2, 2),
+            ("Throttles", ""): (3, 0),
+            ("Throttles", "f"): (3, 0),
+            ("Throttles", "f/f:live"): (2, 0),
+            ("Duration", ""): (2, 40.0),
+            ("Duration", "f"): (2, 40.0),
+            ("Duration", "f/f:live"): (1, 30.0),
+            ("ConcurrentExecutions", "f"): (3, 4),
+            ("ConcurrentExecutions", "f/f:live"): (2, 3),
+        }
+        assert counted["ConcurrentExecutions", "f"].maximum == 2
+        assert counted["Duration", ""].percentile(50) == 10.0
+        assert await world.read(function="g", name="Invocations") == [
+            (("", "Invocations", MINUTE_S + 60), Statistics(1, 1.0, 1.0, 1.0))
+        ]
+
+    asyncio.run(test())
+
+
+def test_what_is_written_while_the_task_is_cancelled_is_written_once() -> None:
+    class CancelledAfterwards(Store):
+        async def add(self, statistics: Sequence[tuple[MetricKey, Statistics]]) -> None:
+            await super().add(statistics)
+            raise asyncio.CancelledError
+
+    async def test() -> None:
+        world = World()
+        world.store = CancelledAfterwards()
+        world.metrics = Metrics(world.store, world.clock)
+        world.count()
+        with pytest.raises(asyncio.CancelledError):
+            await world.metrics.flush()
+        await world.metrics.close()
+        assert world.store.written == [1]
+        assert await world.read() == [(("", RECEIVED, MINUTE_S), Statistics(1, 1.0, 1.0, 1.0))]
+
+    asyncio.run(test())
+
+
+def test_of_what_waits_for_long_the_values_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "WITH_VALUES_MAX", 2)
+
+    async def test() -> None:
+        world = World()
+        world.store.is_broken = True
+        for _ in range(3):
+            world.count(AGE, 4.0)
+            with pytest.raises(StoreUnavailable):
+                await world.metrics.flush()
+            await world.clock.advance(60)
+        found = await world.metrics.read(ACCOUNT, REGION, function="f", name=AGE, since_s=0, until_s=2**40)
+        assert [(each.total, each.percentile(50)) for _, each in found] == [(4.0, None), (4.0, 4.0), (4.0, 4.0)]
+
+    asyncio.run(test())

@@ -52,6 +52,7 @@ DEPARTURES: Final[Mapping[str, Departures]] = {
         # An invoke answers in JSON, and says so: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
         payload_content_types={"Invoke": "application/json"},
     ),
+    "cloudwatch": Departures(validation_code="InvalidParameterValue"),
     "logs": Departures(validation_code="InvalidParameterException"),
 }
 NONE: Final = Departures()

@@ -30,6 +30,10 @@ class JsonRpc(Protocol):
         self._readers: dict[str, Reader | None] = {}
         self._writers: dict[str, Writer | None] = {}
 
+    @staticmethod
+    def speaks(request: Request) -> bool:
+        return "x-amz-target" in request.headers
+
     def match(self, request: Request) -> Route:
         route = self._targets.get(request.headers.get("x-amz-target", ""))
         if route is None:
@@ -61,15 +65,15 @@ class JsonRpc(Protocol):
         headers = [(REQUEST_ID_HEADER, request_id), ("Content-Type", self._content_type)]
         code = self.code_of(error)
         shape = self._errors.get(code)
+        # The status says no more than whose fault it is, unless the model has one: even what is not found is 400.
+        status = self.status_of(error, shape)
         if shape is None:
-            status = error.status
             members = {"message": error.message, **error.fields}
         else:
             code = shape.name
-            # The status says no more than whose fault it is, unless the model has one: even what is not found is 400.
-            status = shape.metadata.get("error", {}).get("httpStatusCode", 500 if error.status >= 500 else 400)
             members = self._values.writer(shape)(self.error_members(error, shape))
             # Where the model has no member for it, the message is sent all the same.
             if not any(name.lower() == "message" for name in members):
                 members["message"] = error.message
+        headers += self.query_error_headers(error, shape)
         return Response(status, headers, json_values.encode({"__type": code, **members}))

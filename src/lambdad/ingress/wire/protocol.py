@@ -1,4 +1,4 @@
-"""What every AWS protocol does. Query, REST-XML, EC2 and CBOR are one more class each."""
+"""What every AWS protocol does. REST-XML and EC2 are one more class each."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ class Protocol(ABC):
             self._errors[shape.name] = shape
             self._errors.setdefault(shape.error_code, shape)
 
+    @staticmethod
+    def speaks(request: Request) -> bool:
+        """Whether a request is in this protocol: asked of each that a service has, if it has several."""
+        return False
+
     @abstractmethod
     def match(self, request: Request) -> Route:
         """The operation that is asked for. Raises UnknownOperationException."""
@@ -45,6 +50,27 @@ class Protocol(ABC):
     def code_of(self, error: ServiceError) -> str:
         """The code under which this service reports the error."""
         return self.departures.validation_code if isinstance(error, ValidationException) else error.code
+
+    def status_of(self, error: ServiceError, shape: Any) -> int:
+        """The status of an error that is sent by its model's shape, or without one: 400 or 500 if that gives none."""
+        if shape is None:
+            return error.status
+        status: int = shape.metadata.get("error", {}).get("httpStatusCode", 500 if error.status >= 500 else 400)
+        return status
+
+    def query_fault(self, error: ServiceError) -> str:
+        """Whose fault an error is, in the words of the query protocol."""
+        return "Sender" if error.status < 500 else "Receiver"
+
+    def query_error_headers(self, error: ServiceError, shape: Any) -> list[tuple[str, str]]:
+        """What tells the code of the query protocol, where a service once spoke only that: SDKs go by it.
+
+        https://smithy.io/2.0/aws/protocols/aws-query-protocol.html#aws-protocols-awsquerycompatible-trait
+        """
+        if "awsQueryCompatible" not in self.model.metadata:
+            return []
+        code = self.code_of(error) if shape is None else shape.error_code
+        return [("x-amzn-query-error", f"{code};{self.query_fault(error)}")]
 
     def error_members(self, error: ServiceError, shape: Any) -> dict[str, Any]:
         """The members of the error's shape, by the names that the model gives them. Raises UnmodelledOutput.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -11,14 +11,22 @@ from botocore.model import ServiceModel
 
 from lambdad.domain.errors import LambdadError, SerializationException, ServiceError
 from lambdad.ingress.messages import Request, Response
+from lambdad.ingress.wire.compression import plain
 from lambdad.ingress.wire.departures import DEPARTURES, NONE, Departures
 from lambdad.ingress.wire.json_rpc import JsonRpc
 from lambdad.ingress.wire.protocol import Protocol
+from lambdad.ingress.wire.query import Query
 from lambdad.ingress.wire.rest_json import RestJson
 from lambdad.ingress.wire.routes import Route
+from lambdad.ingress.wire.rpc_v2_cbor import RpcV2Cbor
 from lambdad.ingress.wire.validation import Validator
 
-PROTOCOLS: Final[Mapping[str, type[Protocol]]] = {"json": JsonRpc, "rest-json": RestJson}
+PROTOCOLS: Final[Mapping[str, type[Protocol]]] = {
+    "smithy-rpc-v2-cbor": RpcV2Cbor,
+    "json": JsonRpc,
+    "rest-json": RestJson,
+    "query": Query,
+}
 """By the names that botocore's models use."""
 
 
@@ -30,19 +38,25 @@ class UnsupportedProtocol(LambdadError):
 
 
 class Service:
-    """One AWS service: its model, its protocol, and what it departs from the model in."""
+    """One AWS service: its model, the protocol in which it is spoken to, and what it departs from the model in."""
 
-    def __init__(self, model: Any, departures: Departures = NONE) -> None:
-        """`model` is a botocore `ServiceModel`. Raises UnsupportedProtocol."""
-        protocol = PROTOCOLS.get(model.metadata["protocol"])
+    def __init__(self, model: Any, departures: Departures = NONE, protocol_name: str = "") -> None:
+        """`model` is a botocore `ServiceModel`, whose first protocol it is unless another is named.
+
+        Raises UnsupportedProtocol.
+        """
+        protocol_name = protocol_name or model.metadata["protocol"]
+        protocol = PROTOCOLS.get(protocol_name)
         if protocol is None:
-            raise UnsupportedProtocol(model.service_name, model.metadata["protocol"])
+            raise UnsupportedProtocol(model.service_name, protocol_name)
         self.name: Final[str] = model.service_name
         self.model: Final = model
         self.operation_names: Final = frozenset(model.operation_names)
         self._protocol = protocol(model, departures)
         self._validator = Validator(departures)
         self._input_shapes: dict[str, Any] = {}
+        self._in_each: Sequence[Service] = ()
+        """Where a service has several protocols: itself in each of them."""
 
     @classmethod
     def load(cls, name: str) -> Service:
@@ -51,6 +65,10 @@ class Service:
         Raises UnsupportedProtocol, and botocore's UnknownServiceError.
         """
         return _load(name)
+
+    def spoken_in(self, request: Request) -> Service:
+        """This service in the protocol of the request, which is one of those that its model names, or its first."""
+        return next((service for service in self._in_each if service._protocol.speaks(request)), self)
 
     def match(self, request: Request) -> Route:
         """The operation that a request asks for. Raises UnknownOperationException."""
@@ -63,7 +81,7 @@ class Service:
         Raises SerializationException when it cannot be read, and ValidationException when it breaks a constraint.
         """
         try:
-            found = self._protocol.parse(route, request, body)
+            found = self._protocol.parse(route, request, self._plain(route.operation, request, body))
             self._validate(route.operation, found)
         except RecursionError:
             # A shape that holds itself lets a client nest as deep as it likes.
@@ -82,6 +100,11 @@ class Service:
         """The answer of a request that failed; `operation` is None when `match` raised."""
         return self._protocol.render_error(error, request_id, operation)
 
+    def _plain(self, operation: str, request: Request, body: bytes) -> bytes:
+        if "content-encoding" not in request.headers or not self.model.operation_model(operation).request_compression:
+            return body
+        return plain(request, body)
+
     def _validate(self, operation: str, found: Mapping[str, Any]) -> None:
         if operation not in self._input_shapes:
             self._input_shapes[operation] = self.model.operation_model(operation).input_shape
@@ -92,5 +115,12 @@ class Service:
 
 @cache
 def _load(name: str) -> Service:
-    description = Loader().load_service_model(name, "service-2")
-    return Service(ServiceModel(description, name), DEPARTURES.get(name, NONE))
+    model = ServiceModel(Loader().load_service_model(name, "service-2"), name)
+    departures = DEPARTURES.get(name, NONE)
+    service = Service(model, departures)
+    spoken = [each for each in model.metadata.get("protocols", ()) if each in PROTOCOLS]
+    if len(spoken) > 1:
+        service._in_each = [
+            service if each == model.metadata["protocol"] else Service(model, departures, each) for each in spoken
+        ]
+    return service

@@ -314,8 +314,8 @@ def test_a_member_that_an_error_does_not_have_is_a_mistake() -> None:
 
 
 def test_a_protocol_that_is_not_spoken_is_named() -> None:
-    with pytest.raises(UnsupportedProtocol, match="sns is served in query"):
-        Service.load("sns")
+    with pytest.raises(UnsupportedProtocol, match="s3 is served in rest-xml"):
+        Service.load("s3")
 
 
 def test_a_service_is_loaded_once() -> None:
