@@ -226,18 +226,21 @@ def sender(target: Target) -> Sender:
             account_id=delivery.owner.account_id,
             region=delivery.owner.region,
             policy=target.policy,
-            dead_letter=dead_letter(target, delivery, text),
+            dead_letter=dead_letter(target, delivery),
         )
 
     return send
 
 
-def dead_letter(target: Target, delivery: Delivery, text: str) -> DeadLetter | None:
-    """https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html"""
+def dead_letter(target: Target, delivery: Delivery) -> DeadLetter | None:
+    """The event itself, whatever the target was to get of it, so that it can be put again.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+    """
     if not target.dead_letter_arn:
         return None
     attributes = {"RULE_ARN": _attribute(delivery.rule_arn), "TARGET_ARN": _attribute(target.arn)}
-    return DeadLetter(target.dead_letter_arn, text, attributes, _ERROR_ATTRIBUTES)
+    return DeadLetter(target.dead_letter_arn, delivery.text, attributes, _ERROR_ATTRIBUTES)
 
 
 def undeliverable(target: Target, delivery: Delivery, error: tuple[str, str]) -> Dispatch | None:

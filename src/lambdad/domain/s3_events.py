@@ -52,6 +52,8 @@ _EVENT_BRIDGE: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     RESTORE_BEGUN: ("Object Restore Initiated", {}),
     RESTORED: ("Object Restore Completed", {}),
 }
+_WITHOUT_SEQUENCER: Final = (RESTORE_BEGUN, RESTORED)
+"""Only events that create or delete objects have one; those of tags and ACLs are made without."""
 _HOST_ID_OCTETS: Final = 56  # 76 characters of base64
 _CUSTOMER_ID_CHARACTERS: Final = 13
 _REQUEST_ID_CHARACTERS: Final = 16
@@ -92,7 +94,7 @@ def message(bucket: BucketNotifications, event: ObjectEvent, caller: S3Caller, t
         "size": event.size,
         "eTag": event.etag,
         "versionId": event.version_id,
-        "sequencer": event.sequencer,
+        "sequencer": _sequencer(event),
     }
     record: dict[str, Any] = {
         "eventVersion": EVENT_VERSION,
@@ -134,7 +136,7 @@ def event_bridge_event(
         "size": event.size,
         "etag": event.etag,
         "version-id": event.version_id,
-        "sequencer": None if event.name in (RESTORE_BEGUN, RESTORED) else event.sequencer,
+        "sequencer": _sequencer(event),
     }
     detail: dict[str, Any] = {
         "version": "0",
@@ -201,6 +203,10 @@ def customer_id(account_id: str) -> str:
     """The customer that events name as the owner of a bucket: an A and 13 capitals or digits, always the same."""
     digest = base64.b32encode(hashlib.sha256(account_id.encode()).digest()).decode("ascii")
     return f"A{digest[:_CUSTOMER_ID_CHARACTERS]}"
+
+
+def _sequencer(event: ObjectEvent) -> str | None:
+    return None if event.name in _WITHOUT_SEQUENCER else event.sequencer
 
 
 def _present(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,12 @@ def confirmation_text(topic_arn: str) -> str:
 
 
 def envelope(message: Message, signed: Signed, unsubscribe: str) -> str:
-    """The JSON text that queues and web servers get, in AWS's order and spacing. A confirmation has no unsubscribe."""
+    """The JSON text that queues and web servers get, in AWS's order and spacing. A confirmation has no unsubscribe.
+
+    What a FIFO topic sends is numbered and not signed:
+    https://github.com/aws-powertools/powertools-lambda-python/issues/1590
+    """
+    is_signed = not message.sequence_number
     members: dict[str, Any] = {
         "Type": message.type,
         "MessageId": message.message_id,
@@ -102,9 +107,9 @@ def envelope(message: Message, signed: Signed, unsubscribe: str) -> str:
         "Message": message.text,
         "SubscribeURL": message.subscribe_url or None,
         "Timestamp": message.timestamp,
-        "SignatureVersion": signed.version,
-        "Signature": signed.signature,
-        "SigningCertURL": signed.certificate_url,
+        "SignatureVersion": signed.version if is_signed else None,
+        "Signature": signed.signature if is_signed else None,
+        "SigningCertURL": signed.certificate_url if is_signed else None,
         "UnsubscribeURL": unsubscribe if message.type == NOTIFICATION else None,
         "MessageAttributes": _attributes(message) or None,
     }

@@ -186,7 +186,8 @@ def test_the_policy_and_the_dead_letter_are_those_of_the_target() -> None:
     assert dispatch.policy == DispatchPolicy(1, 60_000)
     letter = dispatch.dead_letter
     assert letter is not None
-    assert (letter.queue_arn, letter.body) == (dead, '"x"')
+    # The event, and not the target's input: so it can be put again.
+    assert (letter.queue_arn, letter.body) == (dead, DELIVERY.text)
     assert letter.attributes == {
         "RULE_ARN": {"DataType": "String", "StringValue": RULE},
         "TARGET_ARN": {"DataType": "String", "StringValue": FUNCTION},

@@ -74,7 +74,13 @@ def test_a_removed_object_has_neither_size_nor_etag():
 def test_a_restored_object_tells_how_long():
     until = datetime(2021, 11, 13, tzinfo=UTC)
     event = ObjectEvent(
-        name="ObjectRestore:Completed", key="a", size=5, etag=ETAG, storage_class="GLACIER", restored_until=until
+        name="ObjectRestore:Completed",
+        key="a",
+        size=5,
+        etag=ETAG,
+        sequencer=SEQUENCER,
+        storage_class="GLACIER",
+        restored_until=until,
     )
     assert record(event)["glacierEventData"] == {
         "restoreEventData": {
@@ -82,6 +88,7 @@ def test_a_restored_object_tells_how_long():
             "lifecycleRestoreStorageClass": "GLACIER",
         }
     }
+    assert record(event)["s3"]["object"] == {"key": "a", "size": 5, "eTag": ETAG}
     assert "glacierEventData" not in record(CREATED)
 
 

@@ -118,9 +118,18 @@ def test_an_empty_subject_is_a_subject() -> None:
     assert "Subject\n\n" in string_to_sign(message)
 
 
-def test_a_message_of_a_fifo_topic_has_its_number() -> None:
+def test_a_message_of_a_fifo_topic_has_its_number_and_no_signature() -> None:
+    """https://github.com/aws-powertools/powertools-lambda-python/issues/1590"""
     message = Message(message_id="m", topic_arn=TOPIC, text="t", timestamp=NOW, sequence_number="10000000000000003000")
-    assert list(json.loads(envelope(message, SIGNED, UNSUBSCRIBE)))[:3] == ["Type", "MessageId", "SequenceNumber"]
+    assert list(json.loads(envelope(message, SIGNED, UNSUBSCRIBE))) == [
+        "Type",
+        "MessageId",
+        "SequenceNumber",
+        "TopicArn",
+        "Message",
+        "Timestamp",
+        "UnsubscribeURL",
+    ]
 
 
 def test_a_confirmation_has_token_and_url() -> None:
