@@ -28,27 +28,43 @@ CRCS: Final = {
     "CRC32C": Crc(0x82F63B78, 32),
     "CRC64NVME": Crc(0x9A6C9329AC4BC9B5, 64),
 }
-_HASHES: Final = {"SHA1": hashlib.sha1, "SHA256": hashlib.sha256}
+_HASHES: Final = {"MD5": hashlib.md5, "SHA1": hashlib.sha1, "SHA256": hashlib.sha256}
 
 
 class Unknown(ValueError):
     """A checksum that cannot be computed here: of an algorithm for which no library is installed."""
 
 
+class Running:
+    """A checksum of what comes in pieces. Raises Unknown when it is made."""
+
+    def __init__(self, algorithm: str) -> None:
+        self._hash = _HASHES[algorithm](usedforsecurity=False) if algorithm in _HASHES else None
+        self._value = 0
+        if self._hash is None:
+            if algorithm not in CRCS:
+                raise Unknown(algorithm)
+            self._crc_update = _updater(algorithm)
+            self._crc_bytes = CRCS[algorithm].width_bits // 8
+
+    def update(self, piece: bytes) -> None:
+        """What comes next."""
+        if self._hash is not None:
+            self._hash.update(piece)
+        else:
+            self._value = self._crc_update(piece, self._value)
+
+    def digest(self) -> bytes:
+        """The checksum of what has come."""
+        return self._value.to_bytes(self._crc_bytes, "big") if self._hash is None else self._hash.digest()
+
+
 def checksum_of(data: Iterable[bytes], algorithm: str) -> bytes:
     """The checksum of a value that comes in pieces. Raises Unknown."""
-    if algorithm in _HASHES:
-        digest = _HASHES[algorithm](usedforsecurity=False)
-        for piece in data:
-            digest.update(piece)
-        return digest.digest()
-    if algorithm not in CRCS:
-        raise Unknown(algorithm)
-    update = _updater(algorithm)
-    value = 0
+    running = Running(algorithm)
     for piece in data:
-        value = update(piece, value)
-    return value.to_bytes(CRCS[algorithm].width_bits // 8, "big")
+        running.update(piece)
+    return running.digest()
 
 
 def _updater(algorithm: str) -> Callable[[bytes, int], int]:

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Final, NamedTuple
 from xml.sax.saxutils import escape
 
+_SAY_RESOURCE: Final = frozenset({"iot", "iot-data"})
 _JSON_TYPES: Final = ("application/x-amz-json-1.0", "application/x-amz-json-1.1")
 
 
@@ -35,6 +36,12 @@ def not_implemented(what: str) -> Failure:
     )
 
 
+def not_found(service: str, name: str) -> Failure:
+    """What a REST service says of something that it does not have."""
+    code = "ResourceNotFoundException" if service in _SAY_RESOURCE else "NotFoundException"
+    return Failure(HTTPStatus.NOT_FOUND, code, code, f"{name} does not exist.")
+
+
 INTERNAL: Final = Failure(
     HTTPStatus.INTERNAL_SERVER_ERROR,
     "InternalError",
@@ -53,12 +60,41 @@ INVALID_ACTION: Final = Failure(
     "UnknownOperationException",
     "The action or operation requested is invalid. Verify that the action is typed correctly.",
 )
-INCOMPLETE_BODY: Final = Failure(
-    HTTPStatus.BAD_REQUEST,
-    "IncompleteBody",
-    "IncompleteBody",
-    "You did not provide the number of bytes specified by the Content-Length HTTP header.",
-)
+
+
+def _invalid(code: str, message: str) -> Failure:
+    return Failure(HTTPStatus.BAD_REQUEST, code, code, message)
+
+
+_EXPRESSION: Final = _invalid("ValidationException", "Invalid expression or attribute value: Syntax error")
+OF_REQUESTS: Final[Mapping[tuple[str, str], Failure]] = {
+    **{
+        ("dynamodb", operation): _EXPRESSION
+        for operation in (
+            "BatchWriteItem",
+            "DeleteItem",
+            "PutItem",
+            "Query",
+            "Scan",
+            "TransactGetItems",
+            "TransactWriteItems",
+            "UpdateItem",
+        )
+    },
+    ("dynamodb", "BatchExecuteStatement"): _invalid(
+        "ValidationException", "Statement wasn't well formed, can't be processed"
+    ),
+    ("dynamodb", "ExecuteStatement"): _invalid(
+        "ValidationException", "Statement wasn't well formed, can't be processed"
+    ),
+    ("dynamodb", "ExecuteTransaction"): _invalid(
+        "ValidationException", "Statement wasn't well formed, can't be processed"
+    ),
+    ("dynamodbstreams", "GetRecords"): _invalid("ValidationException", "Invalid ShardIterator"),
+    ("kinesis", "GetRecords"): _invalid("InvalidArgumentException", "Invalid ShardIterator."),
+}
+"""By service and operation: moto raises whatever comes when it reads these languages and tokens, whose forms no model
+knows. Nothing else in these operations has been seen to fail."""
 
 
 def render(failure: Failure, protocol: str, headers: Mapping[str, str], request_id: str) -> Rendered:

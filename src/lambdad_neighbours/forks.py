@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 import os
+import stat
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, Final, NoReturn
 # The report of a fork fits into a pipe, so that it never waits for its reader.
 _REPORT_BYTES: Final = 4096
 _FIRST_DESCRIPTOR: Final = 3
-_MOST_DESCRIPTORS: Final = 65_536
+_DESCRIPTORS: Final = "/dev/fd"
 
 
 @dataclass(slots=True)
@@ -64,7 +65,7 @@ def _run(job: Callable[[], dict[str, Any]], writing: int) -> NoReturn:
     try:
         # A collection would touch, and so copy, every page.
         gc.disable()
-        _close_all_but(writing)
+        _close_sockets()
         said = job()
         status = 0
     except BaseException as error:  # noqa: BLE001  nothing may escape into the code of the process that this is a copy of
@@ -75,11 +76,11 @@ def _run(job: Callable[[], dict[str, Any]], writing: int) -> NoReturn:
         os._exit(status)
 
 
-def _close_all_but(kept: int) -> None:
-    """Sockets above all: nobody must take this process for the one that answers."""
-    try:
-        most = os.sysconf("SC_OPEN_MAX")
-    except (ValueError, OSError):
-        most = _MOST_DESCRIPTORS
-    os.closerange(_FIRST_DESCRIPTOR, kept)
-    os.closerange(kept + 1, min(most, _MOST_DESCRIPTORS) if most > 0 else _MOST_DESCRIPTORS)
+def _close_sockets() -> None:
+    """Nobody must take this process for the one that answers. What else is open stays so, the lock on the state above
+    all: whoever wants that waits for this process too."""
+    for name in os.listdir(_DESCRIPTORS):
+        descriptor = int(name)
+        with contextlib.suppress(OSError):  # the listing's own is closed by now
+            if descriptor >= _FIRST_DESCRIPTOR and stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                os.close(descriptor)

@@ -48,13 +48,14 @@ class _Unchanged(Exception):
 
 @dataclass(slots=True)
 class _Service:
-    """What is known of a service's state on disk. `dirty`: memory may have what the disk has not."""
+    """What is known of a service's state on disk. `dirty`: memory may have what the disk has not; `begun_at`: when the
+    last checkpoint was begun, in epoch seconds."""
 
     digest: bytes = b""
     last_checkpoint: float | None = None
     dirty: bool = False
     fork: forks.Fork | None = None
-    forked_at: float = 0.0
+    begun_at: float = 0.0
     next_fork: float = 0.0
     turnover: Turnover | None = None
     is_refused: bool = False
@@ -233,19 +234,21 @@ class Persistence:
         if digest is None:
             return
         if digest != service.digest:
-            with self._replacement(package) as file:
+            with self._replacement(package, began) as file:
                 file.write(buffer.getbuffer())
         service.digest, service.last_checkpoint, service.dirty = digest, began, False
 
     @contextlib.contextmanager
-    def _replacement(self, package: str) -> Iterator[IO[bytes]]:
-        """A file that is a service's state once it is written and on disk; it is deleted when that fails."""
+    def _replacement(self, package: str, moment: float) -> Iterator[IO[bytes]]:
+        """A file that is a service's state once it is written and on disk; it is deleted when that fails. Its time is
+        the `moment` that the state is of, which is earlier than that of the writing: see `_load`."""
         path = self._path(package)
         temporary = path.with_suffix(".new")
         try:
             with temporary.open("wb", buffering=_BUFFER_BYTES) as file:
                 yield file
                 file.flush()
+                os.utime(temporary, (moment, moment))
                 os.fsync(file.fileno())
             snapshots.replace(temporary, path)
         except BaseException:  # whatever it is, half a file is of no use, and the disk may be full
@@ -290,12 +293,9 @@ class Persistence:
     def _begin_fork(self, package: str, service: _Service, now: float) -> None:
         service.next_fork = now + CHECKPOINT_INTERVAL_S
         turnover = object_files.store().begin_checkpoint() if package == "s3" else Turnover()
-        service.forked_at, service.turnover = self._wall_clock(), turnover
-        parent_pid = os.getpid()
+        service.begun_at, service.turnover = self._wall_clock(), turnover
         try:
-            service.fork = forks.fork(
-                lambda: {"digest": self._checkpoint(package, service.digest, turnover, parent_pid).hex()}
-            )
+            service.fork = forks.fork(lambda: {"digest": self._checkpoint(package, service, turnover).hex()})
         except OSError as error:
             object_files.store().checkpoint_failed(turnover)
             logger.error("no process could be forked for a checkpoint of %s, it is tried again: %s", package, error)
@@ -304,27 +304,27 @@ class Persistence:
 
     def _checkpoint_now(self, package: str, service: _Service) -> None:
         turnover = object_files.store().begin_checkpoint() if package == "s3" else Turnover()
-        began = self._wall_clock()
+        service.begun_at = self._wall_clock()
         try:
-            service.digest = self._checkpoint(package, service.digest, turnover, os.getppid())
+            service.digest = self._checkpoint(package, service, turnover)
         except _UNPICKLABLE as error:
             logger.error("the state of %s cannot be written: %s: %s", package, type(error).__name__, error)
             return
-        service.last_checkpoint, service.dirty = began, False
+        service.last_checkpoint, service.dirty = service.begun_at, False
         object_files.store().checkpoint_done(turnover)
 
-    def _checkpoint(self, package: str, last: bytes, turnover: Turnover, parent_pid: int) -> bytes:
-        """Write the state, unless it is the one on disk; its checksum. In the fork, or when this process ends."""
-        with contextlib.suppress(_Unchanged), self._replacement(package) as file:
+    def _checkpoint(self, package: str, service: _Service, turnover: Turnover) -> bytes:
+        """Write the state, unless it is the one on disk; its checksum. In the fork, or when this process ends.
+
+        A fork that outlives this process holds the daemon's lock on the directory: no other process reads or writes the
+        state until it has ended."""
+        with contextlib.suppress(_Unchanged), self._replacement(package, service.begun_at) as file:
             digest = snapshots.write(
                 file, package, moto.__version__, lambda target: pickling.dump(self._registry, package, target)
             )
-            if digest == last:
+            if digest == service.digest:
                 raise _Unchanged
             object_files.store().sync(turnover)
-            # A process that has taken over meanwhile has its own idea of which objects there are.
-            if os.getppid() != parent_pid:
-                raise InterruptedError("the process whose state this is has ended")
         return digest
 
     def _end_fork(self, package: str, service: _Service, *, wait: bool) -> None:
@@ -339,7 +339,7 @@ class Persistence:
             object_files.store().checkpoint_failed(turnover)
             logger.error("a checkpoint of %s has failed, it is tried again: %s", package, outcome["error"])
             return
-        service.digest, service.last_checkpoint = bytes.fromhex(outcome["digest"]), service.forked_at
+        service.digest, service.last_checkpoint = bytes.fromhex(outcome["digest"]), service.begun_at
         if package == "s3":
             object_files.store().checkpoint_done(turnover)
 

@@ -18,6 +18,8 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from lambdad_neighbours import corrections
+
 logger = logging.getLogger(__name__)
 
 ACCOUNT_HEADER: Final = "x-lambdad-account"
@@ -165,6 +167,7 @@ def after_import(package: str, outside: Outside) -> None:
         _install_dynamodb()
     elif package == "stepfunctions":
         _install_step_functions(outside)
+    corrections.correct(package)
 
 
 def _replace_lambda(outside: Outside) -> None:

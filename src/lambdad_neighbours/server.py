@@ -14,10 +14,12 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any, Final
 
+from lambdad.domain.aws_chunked import is_chunked
+from lambdad.domain.errors import ServiceError
 from lambdad.ingress.messages import Request, Response
 from lambdad_neighbours import bodies, errors
-from lambdad_neighbours.bodies import Malformed
 from lambdad_neighbours.catalogue import SERVICES, changes_state
+from lambdad_neighbours.integrity import integrity_of
 from lambdad_neighbours.long_polling import LongPolling, with_messages
 from lambdad_neighbours.seams import ACCOUNT_HEADER, REGION_HEADER
 from lambdad_neighbours.services import REQUEST_ID_HEADER, SERVICE_HEADER, Answer, Call, Services
@@ -68,10 +70,11 @@ class NeighbourServer:
             failure = errors.not_implemented(f"The service {service!r}")
             return _failure(failure, "json", request)
         try:
-            body = await bodies.receive(request, self._uploads)
-        except Malformed as error:
-            logger.info("a body is malformed: %s", error)
-            return _failure(errors.INCOMPLETE_BODY, SERVICES[service].protocol, request)
+            checks = integrity_of(request.method, request.query, request.headers) if service == "s3" else None
+            body = await bodies.receive(request, self._uploads, checks)
+        except ServiceError as error:
+            failure = errors.Failure(error.status, error.code, error.code, error.message)
+            return _failure(failure, SERVICES[service].protocol, request)
         except OSError:
             logger.exception("a body could not be kept")
             return _failure(errors.NOT_STORED, SERVICES[service].protocol, request)
@@ -93,7 +96,7 @@ class NeighbourServer:
         headers = dict(request.headers)
         account_id = headers.get(ACCOUNT_HEADER) or self._default_account_id
         headers[REGION_HEADER] = region = headers.get(REGION_HEADER) or self._default_region
-        if bodies.is_wrapped(request):
+        if is_chunked(headers):
             _unwrap_headers(headers, body)
         return Call(
             service=service,

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Final, Protocol
-from urllib.parse import parse_qs, unquote_to_bytes
+from urllib.parse import parse_qs, unquote, unquote_to_bytes
 
 from botocore.exceptions import ClientError
 from botocore.model import OperationNotFoundError
@@ -162,9 +162,12 @@ class Services:
         except OSError:
             logger.exception("%s %s could not be stored", call.service, call.operation or call.path)
             return self._failure(call, errors.NOT_STORED)
-        except Exception:  # whatever moto raises, the client gets an answer, and the next request is served
-            logger.exception("%s %s has failed", call.service, call.operation or call.path)
-            return self._failure(call, errors.INTERNAL)
+        except Exception as error:  # whatever moto raises, the client gets an answer, and the next request is served
+            # Mostly the request is at fault, which the daemon finds out: one line for people, the rest for who looks.
+            named = call.operation or f"{call.method} {call.path}"
+            logger.warning("%s %s has failed: %s: %s", call.service, named, type(error).__name__, error)
+            logger.info("where it has failed", exc_info=True)
+            return self._failure(call, _failure_for(call, error))
 
     def checkpoint(self) -> None:
         """Between requests, and at least every second."""
@@ -251,6 +254,15 @@ class Services:
     def _failure(self, call: Call, failure: errors.Failure) -> Answer:
         rendered = errors.render(failure, SERVICES[call.service].protocol, call.headers, call.request_id)
         return Answer(rendered.status, rendered.headers, rendered.body)
+
+
+def _failure_for(call: Call, error: Exception) -> errors.Failure:
+    """What moto's failure means: of what a path names, it looks for some without asking whether it is there."""
+    if isinstance(error, KeyError) and SERVICES[call.service].protocol == "rest-json":
+        name = str(error.args[0]) if error.args else ""
+        if name in unquote(call.path).split("/"):
+            return errors.not_found(call.service, name)
+    return errors.OF_REQUESTS.get((call.service, call.operation), errors.INTERNAL)
 
 
 def _environ(call: Call) -> dict[str, Any]:

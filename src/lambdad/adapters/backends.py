@@ -17,9 +17,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lambdad.adapters import aws_chunked, resigning
+from lambdad.adapters import resigning
 from lambdad.adapters.neighbour_process import NeighbourProcess
 from lambdad.adapters.neighbours import SECRET_KEY
+from lambdad.domain import aws_chunked
 from lambdad.domain.errors import RequestEntityTooLargeException
 from lambdad.domain.neighbour_services import EMBEDDABLE
 from lambdad.domain.settings import NeighbourEndpoint
@@ -170,9 +171,9 @@ class NeighbourBackends:
             if request.service != "s3":
                 body = await _read(body, SIGNED_BODY_BYTES)
             elif aws_chunked.is_chunked(headers):
-                headers, body = aws_chunked.plain_headers(headers), aws_chunked.decode(body)
+                headers, body = aws_chunked.plain_headers(headers), _unwrapped(body)
         elif request.service == "s3" and aws_chunked.is_chunked(headers):
-            headers, body = aws_chunked.plain_headers(headers), await _read(aws_chunked.decode(_once(body)), len(body))
+            headers, body = aws_chunked.plain_headers(headers), _unwrapped_at_once(body)
         await _import("botocore.auth")
         query = resigning.without_signature(request.query)
         url = f"{endpoint.url}{request.path}{f'?{query}' if query else ''}"
@@ -390,5 +391,18 @@ async def _read(body: AsyncIterator[bytes], limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
+async def _unwrapped(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """What is inside aws-chunked, as it comes; the trailers are dropped. Raises IncompleteBody."""
+    chunks = aws_chunked.Chunks()
+    async for data in body:
+        for part in chunks.feed(data):
+            yield part
+    chunks.finish()
+
+
+def _unwrapped_at_once(body: bytes) -> bytes:
+    """As `_unwrapped`, of a body that is all here."""
+    chunks = aws_chunked.Chunks()
+    content = b"".join(chunks.feed(body))
+    chunks.finish()
+    return content

@@ -12,9 +12,10 @@ from typing import Final
 
 from lambdad.domain import s3_requests
 from lambdad.domain.errors import NotImplementedException, RequestEntityTooLargeException, ServiceError
-from lambdad.domain.neighbour_services import EMBEDDABLE
+from lambdad.domain.neighbour_services import EMBEDDABLE, SERVICES, Protocol
 from lambdad.ingress import neighbour_errors
-from lambdad.ingress.messages import BodyTooLarge, Request, Response
+from lambdad.ingress.messages import BodyTooLarge, ClientGone, Request, Response
+from lambdad.ingress.neighbour_refusals import may_be_refusal, refusal_of
 from lambdad.ingress.neighbour_requests import Meaning, may_be_form, protocol_of, s3_of
 from lambdad.ports.backends import Attention, Backends, NeighbourAnswer, NeighbourRequest, Observer
 from lambdad.ports.neighbours import NeighbourUnavailable
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 OBSERVED_BODY_BYTES: Final = 16 * 1024 * 1024
 """A request of which an observer wants the whole body may be so long; AWS allows less for all of them."""
+_UPLOADS: Final = frozenset({"", "PutObject", "UploadPart", "WriteGetObjectResponse", s3_requests.POST_OBJECT})
 UNAVAILABLE: Final = "ServiceUnavailable"
 _TRY_AGAIN: Final = "The service is not available at the moment. Please try again."
 _RETRY_AFTER: Final = ("Retry-After", "1")
@@ -45,13 +47,20 @@ class Exchanges:
         Raises ClientGone.
         """
         try:
-            asked = _request_of(request, meaning, (account_id, region, request_id), form)
+            asked = _request_of(request, meaning, (meaning.account_id or account_id, region, request_id), form)
+            if not isinstance(asked.body, bytes) and not _may_be_large(meaning):
+                asked = replace(asked, body=await read_body(request, OBSERVED_BODY_BYTES))
             return await self._exchange(asked, request)
         except (NeighbourUnavailable, StoreUnavailable) as error:
             logger.warning("%s %s: %s", meaning.service, meaning.operation or request.method, error)
             return _error(request, meaning.service, _unavailable(), request_id)
         except ServiceError as error:
             return _error(request, meaning.service, error, request_id)
+        except ClientGone:
+            raise
+        except Exception:  # whatever went wrong is ours: it is logged here, and the client learns only that
+            logger.exception("%s %s failed (request %s)", meaning.service, meaning.operation, request_id)
+            return _error(request, meaning.service, _internal(meaning.service), request_id)
 
     async def _exchange(self, asked: NeighbourRequest, request: Request) -> Response:
         watching = [(observer, observer.attention(asked)) for observer in self.observers]
@@ -62,14 +71,14 @@ class Exchanges:
         if not concerned:
             self._require(asked.service)
             _end_with_client(request)
-            return _response(asked, await self.backends.forward(asked))
+            return _response(asked, await self._forward(asked))
         for observer in concerned:
             early = await observer.before(asked)
             if early is not None:
                 return _response(asked, early)
         self._require(asked.service)
         # From here the client may go: what the service does, the observers see.
-        answer = await self.backends.forward(asked)
+        answer = await self._forward(asked)
         if wants_all and not isinstance(answer.body, bytes):
             answer = replace(answer, body=await _whole(answer.body))
         if answer.succeeded:
@@ -77,6 +86,15 @@ class Exchanges:
         if not isinstance(answer.body, bytes):
             _end_with_client(request)
         return _response(asked, answer)
+
+    async def _forward(self, asked: NeighbourRequest) -> NeighbourAnswer:
+        """The service's answer. Raises NeighbourUnavailable, and what is wrong with a request that it failed for."""
+        answer = await self.backends.forward(asked)
+        if self.backends.is_embedded(asked.service) and may_be_refusal(asked, answer):
+            refusal = await asyncio.to_thread(refusal_of, asked, answer)
+            if refusal is not None:
+                raise refusal
+        return answer
 
     def _require(self, service: str) -> None:
         """Asked after the observers, some of which answer themselves."""
@@ -109,6 +127,11 @@ async def _after(observers: Sequence[Observer], asked: NeighbourRequest, answer:
         if not isinstance(answer.body, bytes):
             await answer.body.aclose()
         raise NeighbourUnavailable(f"its events cannot be kept: {error}") from error
+
+
+def _may_be_large(meaning: Meaning) -> bool:
+    """Whether a request may have the body of an object: others have what fits in memory."""
+    return meaning.service == "s3" and meaning.operation in _UPLOADS
 
 
 def _end_with_client(request: Request) -> None:
@@ -169,6 +192,26 @@ class ServiceUnavailable(ServiceError):
 
 def _unavailable() -> ServiceUnavailable:
     return ServiceUnavailable(_TRY_AGAIN)
+
+
+class InternalFailure(ServiceError):
+    """Something in lambdad has failed."""
+
+    code = "InternalFailure"
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    fault = "Service"
+
+
+class InternalError(InternalFailure):
+    """The same in the words of S3, CloudFormation and others that answer in XML."""
+
+    code = "InternalError"
+
+
+def _internal(service: str) -> InternalFailure:
+    protocol = SERVICES[service].protocol if service in SERVICES else Protocol.JSON
+    in_xml = protocol in (Protocol.REST_XML, Protocol.QUERY, Protocol.EC2)
+    return (InternalError if in_xml else InternalFailure)("We encountered an internal error. Please try again.")
 
 
 def _absent(service: str) -> NotImplementedException:

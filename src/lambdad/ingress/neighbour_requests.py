@@ -16,6 +16,11 @@ FORM: Final = "application/x-www-form-urlencoded"
 _DATED_PATH: Final = re.compile(r"/20\d\d-\d\d-\d\d/")
 _EFS_PATH: Final = f"/{SERVICES['efs'].version}/"
 _QUEUE_PATH: Final = re.compile(r"/(?:queue/)?\d{12}/[^/]+/?")
+_STACK_ANSWER_PATH: Final = re.compile(r"/cloudformation_[^/]+/cfnresponse")
+"""Where the function of a custom resource says how it went, unsigned: the `ResponseURL` of its event."""
+_STACK: Final = re.compile(r"arn:[^:]+:cloudformation:(?P<region>[a-z0-9-]+):(?P<account_id>\d{12}):stack/.+")
+_CONFIRMATIONS: Final = frozenset({"ConfirmSubscription", "Unsubscribe"})
+"""What a subscriber of SNS asks for by a link, which has no version and no signature."""
 _CBOR_PATH: Final = re.compile(r"/service/([^/]+)/operation/([^/]+)")
 # Old ones may have capitals and underscores: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
@@ -30,7 +35,9 @@ class Meaning:
     service: str
     operation: str = ""
     region: str = ""
-    """Of its host name; empty when that says none."""
+    """Of its host name, or of the stack that it is about; empty when they say none."""
+    account_id: str = ""
+    """Of the stack that it is about; empty when it is the caller's."""
 
 
 def scope_of(request: Request) -> credentials.CredentialScope | None:
@@ -70,6 +77,8 @@ def find(request: Request, signed_for: str, form: bytes) -> Meaning:
         target = f"{cbor[1]}.{cbor[2]}"
     host_service, region = neighbour_services.of_host(headers.get("host", ""))
     signing_name = signed_for
+    if not signing_name and _STACK_ANSWER_PATH.fullmatch(request.path):
+        return _of_stack(request)
     if not signing_name:
         service = (
             neighbour_services.of_target(target)
@@ -119,7 +128,14 @@ def _of_path(request: Request, action: str) -> str:
         return "efs"
     if _DATED_PATH.match(request.path):
         return "lambda"
+    if action in _CONFIRMATIONS:
+        return "sns"
     return "sqs" if action and _QUEUE_PATH.fullmatch(request.path) else ""
+
+
+def _of_stack(request: Request) -> Meaning:
+    stack = _STACK.fullmatch(parse_qs(request.query).get("stack", [""])[0])
+    return Meaning("cloudformation", "", stack["region"], stack["account_id"]) if stack else Meaning("")
 
 
 def _unsigned_s3(request: Request) -> Meaning:

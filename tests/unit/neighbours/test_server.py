@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from lambdad_neighbours.bodies import IN_MEMORY_BYTES, Malformed, UploadChunks
+from lambdad_neighbours.bodies import IN_MEMORY_BYTES
 from lambdad_neighbours.errors import INTERNAL, not_implemented, render
 from lambdad_neighbours.worker import Worker
 from unit.neighbours.child_process import END_S, HOST, REGION, SOURCES, Child, Connection
@@ -203,27 +203,6 @@ def test_chunks_that_are_not_what_they_say(child: Child, sent: bytes) -> None:
     assert answer.status == 400
     assert b"<Code>IncompleteBody</Code>" in answer.body
     assert child.send("HEAD", "/a-bucket/malformed", "s3", headers=SIGNED).status == 404
-
-
-@pytest.mark.parametrize("at_once", [1, 2, 7, 1000])
-def test_chunks_may_come_in_any_pieces(at_once: int) -> None:
-    sent = chunked(b"hello, world", 5, trailer="x-amz-checksum-crc32:AAAA==")
-    chunks = UploadChunks()
-    content = b"".join(
-        part for start in range(0, len(sent), at_once) for part in chunks.feed(sent[start : start + at_once])
-    )
-    chunks.finish()
-    assert content == b"hello, world"
-    assert chunks.trailers == {"x-amz-checksum-crc32": "AAAA=="}
-
-
-def test_chunks_without_an_end() -> None:
-    chunks = UploadChunks()
-    assert list(chunks.feed(b"5\r\nhello\r\n")) == [b"hello"]
-    with pytest.raises(Malformed):
-        chunks.finish()
-    with pytest.raises(Malformed):
-        list(UploadChunks().feed(b"5" * 5000))
 
 
 def test_continue_is_said_before_the_body(child: Child) -> None:
