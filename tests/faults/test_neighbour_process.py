@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
+import socket
+import statistics
+import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable
@@ -14,15 +19,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 import fake_neighbours
 from daemons import Daemon, create_python
+from faults.neighbourhood import children, process_of, standing_still
+from faults.processes import eventually
 from lambdad.adapters import neighbour_process
 from lambdad.adapters.backends import NeighbourBackends
 from lambdad.adapters.neighbour_process import NeighbourCommand, NeighbourProcess
 from lambdad.ports.backends import NeighbourRequest
 from lambdad.ports.neighbours import NeighbourUnavailable
+from lambdad_neighbours import forks
 
 PROGRAM = (sys.executable, fake_neighbours.__file__)
 STOP_S = 10.0
@@ -232,6 +243,28 @@ def test_a_directory_with_a_long_name(tmp_path: Path) -> None:
     in_world(tmp_path / ("x" * 120), scenario)
 
 
+def test_what_a_process_has_forked_holds_the_lock_and_no_socket(tmp_path: Path) -> None:
+    """A checkpoint goes on when its process is killed: who comes next waits until it is done."""
+    path = tmp_path / "lock"
+    lock = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    ended, end = os.pipe()
+    mine, other = socket.socketpair()
+    with mine, other:
+        fork = forks.fork(lambda: {"told": os.read(ended, 1).decode()})
+        os.close(lock)
+        other.close()
+        assert mine.recv(1) == b""  # nobody else has the other side
+        next_lock = os.open(path, os.O_RDWR)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(next_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.write(end, b"x")
+        assert fork.outcome(wait=True) == {"told": "x"}
+        fcntl.flock(next_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for descriptor in (ended, end, next_lock):
+        os.close(descriptor)
+
+
 # With the daemon
 
 
@@ -260,22 +293,19 @@ def test_a_daemon_that_stands_still_beside_its_neighbours(used: tuple[Daemon, in
     client = daemon.client("lambda")
     create_python(client, "fn", "def handler(event, context):\n    return event\n")
     client.invoke(FunctionName="fn")
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with standing_still(pid):
         began = time.monotonic()
         assert page(daemon, "health")["status"] == "running"
         assert page(daemon, "info")["neighbours"]["s3"]["answers"] is False
         assert client.invoke(FunctionName="fn")["StatusCode"] == 200
         assert time.monotonic() - began < 2.0
-    finally:
-        os.kill(pid, signal.SIGCONT)
+        command = [sys.executable, "-m", "lambdad", "status"]
+        status = subprocess.run(command, env=daemon.cli_environ(), capture_output=True, text=True, timeout=WAIT_S)
+        assert status.returncode == 0, status.stderr
     assert daemon.client("s3").list_buckets()["Buckets"][0]["Name"] == "photos"
 
 
 def test_a_neighbour_that_is_killed_is_back_for_a_client_that_retries(used: tuple[Daemon, int]) -> None:
-    import boto3
-    from botocore.config import Config
-
     daemon, pid = used
     session = boto3.session.Session("test", "secret", region_name="us-east-1")
     config = Config(retries={"total_max_attempts": 10, "mode": "standard"})
@@ -298,4 +328,122 @@ def test_the_neighbours_end_with_the_daemon(used: tuple[Daemon, int]) -> None:
     (pid,) = processes_below(daemon, "lambdad_neighbours")
     daemon.stop()
     assert not is_alive(pid)
+    daemon.start()
+
+
+KILLS = 4
+LATENCY_FACTOR = 6.0
+"""Of the median of a warm invocation while the process beside is killed and started on the same processors."""
+OPEN_FILES = 10
+"""So many more may be open after the kills than before: connections that are kept."""
+
+
+class Load:
+    """Clients of S3, SQS and DynamoDB as SDKs are by default, which repeat a request twice."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.successes: dict[str, int] = {"s3": 0, "sqs": 0, "dynamodb": 0}
+        self.failures: list[tuple[int, bool]] = []
+        """The status of each, and whether it said when to come again."""
+        self.cut = 0
+        self._daemon = daemon
+        self._stopped = threading.Event()
+        daemon.client("s3").create_bucket(Bucket="load")
+        self._url = daemon.client("sqs").create_queue(QueueName="load")["QueueUrl"]
+        daemon.client("dynamodb").create_table(
+            TableName="load",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        self._threads = [threading.Thread(target=self._run, args=(service,)) for service in self.successes]
+
+    def _run(self, service: str) -> None:
+        session = boto3.session.Session("test", "secret", region_name="us-east-1")
+        config = Config(retries={"mode": "standard"})
+        client = session.client(service, endpoint_url=self._daemon.url, config=config)
+        send = {
+            "s3": lambda: client.put_object(Bucket="load", Key="key", Body=b"x"),
+            "sqs": lambda: client.send_message(QueueUrl=self._url, MessageBody="x"),
+            "dynamodb": lambda: client.put_item(TableName="load", Item={"id": {"S": "x"}}),
+        }[service]
+        while not self._stopped.is_set():
+            try:
+                send()
+            except ClientError as error:
+                said = error.response["ResponseMetadata"]
+                self.failures.append((said["HTTPStatusCode"], "retry-after" in said["HTTPHeaders"]))
+            except ConnectionClosedError:
+                self.cut += 1
+            else:
+                self.successes[service] += 1
+
+    def goes_on(self) -> bool:
+        """Whether each service takes something again."""
+        before = dict(self.successes)
+        return eventually(lambda: all(self.successes[each] > before[each] for each in before), WAIT_S)
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def warm_s(client: Any) -> float:
+    """How long an invocation takes."""
+    began = time.perf_counter()
+    assert client.invoke(FunctionName="fn")["StatusCode"] == 200
+    return time.perf_counter() - began
+
+
+def open_files(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def test_one_that_is_killed_again_and_again_under_load(daemon: Daemon) -> None:
+    assert daemon.process is not None
+    client = daemon.client("lambda")
+    create_python(client, "fn", "def handler(event, context):\n    return event\n")
+    killed: list[int] = []
+    with Load(daemon) as load:
+        assert load.goes_on()
+        usual = statistics.median(warm_s(client) for _ in range(100))
+        before = open_files(daemon.process.pid)
+        times: list[float] = []
+        for _ in range(KILLS):
+            killed.append(process_of(daemon))
+            os.kill(killed[-1], signal.SIGKILL)
+            times += [warm_s(client) for _ in range(50)]
+            assert load.goes_on()
+        beside = statistics.median(times)
+        assert eventually(lambda: open_files(daemon.process.pid) <= before + OPEN_FILES)
+    succeeded = sum(load.successes.values())
+    print(f"{succeeded} succeeded, {len(load.failures)} failed after three attempts")
+    print(f"a warm invocation: {beside * 1e6:.0f} us, {usual * 1e6:.0f} us before")
+    assert load.cut == 0
+    assert set(load.failures) <= {(503, True)}
+    assert beside <= LATENCY_FACTOR * usual, (beside, usual)
+    assert children(daemon.process.pid, "Z") == []
+    neighbour = process_of(daemon)
+    assert not any(is_alive(pid) for pid in killed)
+    directory = daemon.data_dir / "neighbours"
+    assert len(list(directory.glob("*.sock"))) <= 1  # with a long name of the directory, it is elsewhere
+    daemon.stop()
+    assert not is_alive(neighbour)
+    assert list(directory.glob("*.sock")) == []
+    daemon.start()
+
+
+def test_a_daemon_ends_beside_one_that_stands_still(used: tuple[Daemon, int]) -> None:
+    daemon, pid = used
+    with standing_still(pid):
+        began = time.monotonic()
+        assert daemon.stop() == 0
+        assert time.monotonic() - began < neighbour_process.LAST_CHECKPOINT_S + 5.0
+        assert eventually(lambda: not is_alive(pid))
     daemon.start()

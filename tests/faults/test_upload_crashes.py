@@ -8,14 +8,11 @@ came after the last checkpoint.
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +22,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from daemons import Daemon
 from faults.events import await_idle
+from faults.neighbourhood import PATIENCE_S, await_checkpoint, kill_both, last_checkpoint, process_of
 from faults.processes import eventually
 from faults.recorder import Recorder
-from faults.wire import get
 
 SEED = 5
 CLIENTS = 16
@@ -38,7 +35,6 @@ BOTH = frozenset({1, 3})
 BUCKET = "uploads"
 FUNCTION = "uploaded"
 DRAINED_S = 120.0
-PATIENCE_S = 60.0
 OPTIONS = ("--retry-delay-scale", "0.001", "--event-history", "1000000")
 
 
@@ -81,16 +77,6 @@ def client(url: str) -> Any:
     return _local.client
 
 
-def info(daemon: Daemon) -> Any:
-    return get(daemon, "/_lambdad/info").json
-
-
-def last_checkpoint(daemon: Daemon) -> float:
-    """In seconds since the epoch; 0 when there was none."""
-    moment = info(daemon)["neighbours"]["s3"]["last_checkpoint"]
-    return datetime.fromisoformat(moment).timestamp() if moment else 0.0
-
-
 def test_every_acknowledged_upload_has_its_event_and_every_saved_object_is_there(
     tmp_path: Path, recorder: Recorder
 ) -> None:
@@ -106,7 +92,7 @@ def test_every_acknowledged_upload_has_its_event_and_every_saved_object_is_there
                 reached = (number + chance.random()) * UPLOADS / (KILLS + 1)
                 assert eventually(lambda reached=reached: len(uploads.acknowledged) >= reached, PATIENCE_S)
                 if number in BOTH:
-                    may_be_lost |= kill_both(daemon, uploads)
+                    may_be_lost |= lost_with_both(daemon, uploads)
                 else:
                     daemon.kill()
                 recorder.next_life()
@@ -145,16 +131,13 @@ def prepare(daemon: Daemon, recorder: Recorder) -> None:
             "LambdaFunctionConfigurations": [{"LambdaFunctionArn": arn, "Events": ["s3:ObjectCreated:*"]}]
         },
     )
-    # The bucket itself is to survive every kill.
-    assert eventually(lambda: last_checkpoint(daemon) and not info(daemon)["neighbours"]["s3"]["dirty"], PATIENCE_S)
+    await_checkpoint(daemon, "s3")  # the bucket itself is to survive every kill
 
 
-def kill_both(daemon: Daemon, uploads: Uploads) -> set[str]:
+def lost_with_both(daemon: Daemon, uploads: Uploads) -> set[str]:
     """Kill the daemon and the process beside it at once; returns the keys that were acknowledged too late."""
-    neighbour = info(daemon)["neighbour_process"]["pid"]
-    saved = last_checkpoint(daemon)
-    os.kill(neighbour, signal.SIGKILL)
-    daemon.kill()
+    neighbour, saved = process_of(daemon), last_checkpoint(daemon, "s3")
+    kill_both(daemon, neighbour)
     return {key for key, moment in uploads.acknowledged.items() if moment >= saved}
 
 

@@ -9,6 +9,7 @@ import signal
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -29,6 +30,14 @@ OBJECTS = 300
 PUT_BOUND = 60.0
 """In multiples of a warm invocation of the same client."""
 UNUSED_BOUND_MB = 100
+OBJECT_BYTES = 1024 * 1024
+FEW_OBJECTS, MANY_OBJECTS = 100, 1_000
+"""How many of a megabyte there are at a restart, in `make test` and in `make bench`."""
+UPLOADERS = 4
+RESTART_BOUND_S = 5.0
+"""From the start of the daemon's process to the content of an object, on a machine with nothing else to do."""
+RESTART_RATIO = 3.0
+"""Of that time, with objects and with one that is small."""
 FIRST_CALLS = {
     "apigateway": "get_rest_apis",
     "apigatewayv2": "get_apis",
@@ -137,3 +146,33 @@ def test_memory_with_and_without_neighbours(tmp_path: Path, report: Report) -> N
         f"and {child_mb:.0f} MB of the process beside it"
     )
     assert unused_mb < UNUSED_BOUND_MB
+
+
+def first_object_s(daemon: Daemon, key: str) -> float:
+    """How long a daemon takes from its start to the content of an object."""
+    daemon.stop()
+    began = time.perf_counter()
+    daemon.start()
+    s3 = daemon.client("s3")
+    assert s3.get_object(Bucket="bucket", Key=key)["Body"].read()
+    return time.perf_counter() - began
+
+
+def test_a_restart_with_many_objects(tmp_path: Path, report: Report, is_long: bool) -> None:
+    count = MANY_OBJECTS if is_long else FEW_OBJECTS
+    with Daemon(tmp_path / "data") as daemon:
+        s3 = daemon.client("s3")
+        s3.create_bucket(Bucket="bucket")
+        s3.put_object(Bucket="bucket", Key="small", Body=b"x")
+        empty = first_object_s(daemon, "small")
+        s3, block = daemon.client("s3"), os.urandom(OBJECT_BYTES)
+
+        def upload(number: int) -> None:
+            body = number.to_bytes(8, "big") + block[8:]
+            s3.put_object(Bucket="bucket", Key=f"{number}", Body=body)
+
+        with ThreadPoolExecutor(UPLOADERS) as threads:
+            list(threads.map(upload, range(count)))
+        full = first_object_s(daemon, f"{count - 1}")
+    report(f"restart until the first S3 object, of {count} of 1 MB: {full:.2f} s; with a small one: {empty:.2f} s")
+    assert full <= max(RESTART_BOUND_S, RESTART_RATIO * empty)

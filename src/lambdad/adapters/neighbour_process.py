@@ -226,7 +226,8 @@ class NeighbourProcess:
             )
             if lock is not None:
                 os.truncate(lock, 0)
-                os.pwrite(lock, f"{process.pid}\n".encode(), 0)
+                with contextlib.suppress(OSError):  # on a full disk the child only has no name for who waits for it
+                    os.pwrite(lock, f"{process.pid}\n".encode(), 0)
             return process
         finally:
             if lock is not None:

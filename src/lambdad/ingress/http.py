@@ -315,9 +315,11 @@ class HttpConnection(asyncio.Protocol):
                     if not isinstance(response.body, bytes):
                         await response.body.aclose()
                     return
-                keep_alive = request.keep_alive and not self._server.stopping
+                # A client that was not told to send its body does not: the connection ends, and the head says so.
+                unasked = not request.body.complete and request.headers.get("expect", "").lower() == "100-continue"
+                keep_alive = request.keep_alive and not self._server.stopping and not unasked
                 await self._send(response, request, keep_alive)
-                if not request.body.complete:
+                if not request.body.complete and not unasked:
                     keep_alive = await self._swallow(request) and keep_alive
                 if not keep_alive:
                     self._transport.close()
@@ -376,8 +378,6 @@ class HttpConnection(asyncio.Protocol):
             self._transport.write(b"0\r\n\r\n")
 
     async def _swallow(self, request: Request) -> bool:
-        if request.headers.get("expect", "").lower() == "100-continue":
-            return False
         try:
             return await request.body.discard(DISCARD_BYTES)
         except BodyTooLarge:

@@ -24,6 +24,8 @@ class Departures:
     constraints: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     validation_code: str = "ValidationException"
     """The code under which the service reports that an input breaks a constraint."""
+    internal_code: str = "ServiceException"
+    """The code under which it reports a fault of its own."""
     payload_content_types: Mapping[str, str] = field(default_factory=dict)
     """The Content-Type of an operation whose output is a blob, where it is not application/octet-stream."""
 
@@ -52,7 +54,9 @@ DEPARTURES: Final[Mapping[str, Departures]] = {
         # An invoke answers in JSON, and says so: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
         payload_content_types={"Invoke": "application/json"},
     ),
-    "cloudwatch": Departures(validation_code="InvalidParameterValue"),
-    "logs": Departures(validation_code="InvalidParameterException"),
+    "cloudwatch": Departures(validation_code="InvalidParameterValue", internal_code="InternalServiceError"),
+    "events": Departures(internal_code="InternalException"),
+    "logs": Departures(validation_code="InvalidParameterException", internal_code="ServiceUnavailableException"),
+    "scheduler": Departures(internal_code="InternalServerException"),
 }
 NONE: Final = Departures()

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from lambdad.domain.errors import ServiceError, ValidationException
+from lambdad.domain.errors import ServiceError, ServiceException, ValidationException
 from lambdad.ingress.messages import Request, Response
 from lambdad.ingress.wire.departures import Departures
 from lambdad.ingress.wire.routes import Route
@@ -49,7 +49,9 @@ class Protocol(ABC):
 
     def code_of(self, error: ServiceError) -> str:
         """The code under which this service reports the error."""
-        return self.departures.validation_code if isinstance(error, ValidationException) else error.code
+        if isinstance(error, ValidationException):
+            return self.departures.validation_code
+        return self.departures.internal_code if isinstance(error, ServiceException) else error.code
 
     def status_of(self, error: ServiceError, shape: Any) -> int:
         """The status of an error that is sent by its model's shape, or without one: 400 or 500 if that gives none."""

@@ -71,7 +71,8 @@ class DataAlreadyAcceptedException(ServiceError):
             400,
             {"__type": "DataAlreadyAcceptedException", "message": "Again.", "expectedSequenceToken": "7"},
         ),
-        (ServiceException("Oh."), 500, {"__type": "ServiceException", "message": "Oh."}),
+        # Each service has a name of its own for its faults.
+        (ServiceException("Oh."), 500, {"__type": "ServiceUnavailableException", "message": "Oh."}),
     ],
 )
 def test_an_error(error: ServiceError, status: int, body: dict[str, str]) -> None:
@@ -80,7 +81,7 @@ def test_an_error(error: ServiceError, status: int, body: dict[str, str]) -> Non
     assert isinstance(response.body, bytes)
     assert (response.status, json.loads(response.body)) == (status, body)
     assert response.headers == [("x-amzn-RequestId", "1"), ("Content-Type", "application/x-amz-json-1.1")]
-    assert to_botocore(service.model, "PutLogEvents", response)["Error"]["Code"] == error.code
+    assert to_botocore(service.model, "PutLogEvents", response)["Error"]["Code"] == body["__type"]
 
 
 def test_json_1_0_says_so() -> None:
