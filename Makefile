@@ -83,8 +83,10 @@ test-runtimes: test-tools
 # ElasticMQ and DynamoDB Local: tests run against them what is a neighbour elsewhere. Tests that lack them are skipped.
 $(TEST_JARS)/.ready: tests/servers/pom.xml
 	@rm -rf $(TEST_JARS); mkdir -p $(TEST_JARS); \
-	command -v mvn >/dev/null || \
-	    $(MAKE) --no-print-directory apt PACKAGES=maven WHY="to fetch servers that tests run"; \
+	missing=; for pair in mvn:maven javac:default-jdk-headless; do \
+	    command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
+	[ -z "$$missing" ] || \
+	    $(MAKE) --no-print-directory apt PACKAGES="$$missing" WHY="to fetch and run servers for the tests"; \
 	echo "fetching ElasticMQ and DynamoDB Local for the tests"; \
 	if timeout 600 mvn --batch-mode --file tests/servers/pom.xml dependency:copy-dependencies \
 	    -DincludeScope=runtime -DoutputDirectory=$(TEST_JARS) >$(TEST_JARS)/fetch.log 2>&1; \

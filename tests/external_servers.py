@@ -17,6 +17,7 @@ import pytest
 from botocore.config import Config
 
 JARS = Path(__file__).parents[1] / ".lambdad" / "jars"
+SOURCES = Path(__file__).parent / "servers"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 POLL_S = 0.05
@@ -35,7 +36,7 @@ class JavaServer:
         self.url = ""
 
     def command(self, port: int) -> list[str]:
-        """The main class and its arguments, with system properties before it."""
+        """The main class, or its source, and its arguments, with system properties before it."""
         raise NotImplementedError
 
     def start(self) -> JavaServer:
@@ -124,14 +125,13 @@ class DynamoDbLocal(JavaServer):
         super().__init__("dynamodb", directory)
 
     def command(self, port: int) -> list[str]:
-        main = "com.amazonaws.services.dynamodbv2.local.main.ServerRunner"
         options = ["-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(port)]
-        return [f"-Djava.library.path={JARS}", main, *options]
+        return [f"-Djava.library.path={JARS}", str(SOURCES / "LoopbackDynamoDb.java"), *options]
 
 
 def require_servers() -> None:
     """Skip the test where the servers cannot be run, and say what is missing."""
-    if shutil.which("java") is None:
-        pytest.skip("java is missing: install a Java runtime, such as the package default-jre-headless")
+    if shutil.which("javac") is None:
+        pytest.skip("javac is missing: install a Java development kit, such as the package default-jdk-headless")
     if not (JARS / ".ready").exists():
         pytest.skip("the jars of ElasticMQ and DynamoDB Local are missing: make test-servers fetches them, with Maven")

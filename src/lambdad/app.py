@@ -252,6 +252,8 @@ class Daemon:
             loop.create_task(self._queue.expire()),
             *(loop.create_task(work) for work in self._sources.tasks()),
         ]
+        for task in self._tasks:
+            task.add_done_callback(_tell_of_death)
         await self._queue.start()
 
     async def stop(self) -> None:
@@ -261,6 +263,7 @@ class Daemon:
         await self._subscriptions.close()
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._sources.close()
         await self.host.drain(0.0)
         await self._queue.close()
@@ -301,7 +304,7 @@ class Daemon:
             "status": "running",
             "version": __version__,
             "sandbox": {name: status[name] for name in _SANDBOX_FACTS if name in status},
-            "services": {"lambda": "running", "logs": "running"},
+            "services": dict.fromkeys(NATIVE, "running"),
         }
         if not status["isolated"]:
             which = "functions" if status["driver"] == "process" else "functions that are not Python"
@@ -330,6 +333,12 @@ class Daemon:
 
 def _processors() -> int:
     return os.cpu_count() or 1
+
+
+def _tell_of_death(task: asyncio.Task[None]) -> None:
+    """What runs for ever has ended: that is a fault of ours, and not to pass unseen."""
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("work in the background has failed", exc_info=task.exception())
 
 
 def raise_open_files_limit() -> None:

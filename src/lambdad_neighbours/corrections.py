@@ -160,11 +160,19 @@ def _secrets_manager() -> None:
 def _cloudformation() -> None:
     """A template is data, and names only what can be made: moto would run Python that is in it, and skip the rest."""
     from moto.cloudformation import models, parsing, responses
+    from moto.cloudformation.exceptions import ValidationError
 
     yaml = models.yaml
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc, name-defined]
-        pass
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            # A few lines of aliases of aliases name more than could ever be looked at; AWS has none either:
+            # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/template-formats.html
+            if self.check_event(yaml.AliasEvent):
+                raise ValidationError(
+                    message="Template error: YAML aliases are not allowed in CloudFormation templates"
+                )
+            return super().compose_node(parent, index)
 
     Loader.add_multi_constructor("", models.yaml_tag_constructor)
     models.yaml = responses.yaml = types.SimpleNamespace(
@@ -200,10 +208,10 @@ def _parsed(template: str, yaml: Any, loader: type) -> dict[str, Any]:
 
     try:
         parsed = yaml.load(template, Loader=loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         try:
             parsed = json.loads(template)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValidationError(message=f"Template format error: JSON not well-formed. ({error})") from None
     if not isinstance(parsed, dict):
         raise ValidationError(message="Template format error: unsupported structure.")

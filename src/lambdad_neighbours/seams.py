@@ -77,6 +77,8 @@ def _client(service: str, account_id: str, region: str, endpoint_url: str) -> An
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=INVOKE_TIMEOUT_S,
         retries={"total_max_attempts": 1},
+        # The daemon is on this machine, whatever proxy the environment names for the rest of the world.
+        proxies={},
         s3={"addressing_style": "path"},
         inject_host_prefix=False,
     )

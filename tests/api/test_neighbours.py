@@ -245,9 +245,15 @@ def test_a_real_endpoint_instead(moto: MotoServer, daemon_with_neighbours: Daemo
 
 def test_nothing_is_kept_of_what_is_ephemeral(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path / "data", ("--ephemeral",))
+    neighbours = tmp_path / "data" / "neighbours"
     with daemon:
         daemon.client("sqs").create_queue(QueueName="queue")
-        assert not (tmp_path / "data" / "neighbours" / "state").exists()
+        assert not (neighbours / "state").exists()
+        s3 = daemon.client("s3")
+        s3.create_bucket(Bucket="bucket")
+        s3.put_object(Bucket="bucket", Key="key", Body=b"x" * 1024 * 1024)
+        assert [each for each in neighbours.rglob("lambdad-objects-*/*") if each.is_file()]
+    assert not (neighbours / "temporary").exists()
     with daemon:
         assert "QueueUrls" not in daemon.client("sqs").list_queues()
 

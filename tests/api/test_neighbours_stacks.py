@@ -101,6 +101,8 @@ REFUSED = {
     "no type": ('{"Resources": {"A": {}}}', "Every Resource must have a Type"),
     "what is not there": (template("AWS::SQS::Queue", QueueName={"Ref": "Nobody"}), "Unresolved resource dependencies"),
     "Python": ('a: !!python/object/apply:os._exit [1]\nResources: {A: {Type: "A::B::C"}}', "Unrecognized resource"),
+    "aliases": ('Resources: {A: &a {Type: "AWS::SQS::Queue"}, B: *a}', "YAML aliases are not allowed"),
+    "a deep nest": ("[" * 20_000, "Template format error"),
 }
 
 

@@ -151,6 +151,16 @@ def with_process(directory: Path, scenario: Callable[[NeighbourBackends], Awaita
     asyncio.run(running())
 
 
+def test_a_header_that_is_not_ascii_goes_on_with_the_same_bytes(tmp_path: Path) -> None:
+    async def scenario(backends: NeighbourBackends) -> None:
+        sent = {"content_disposition": "filename=é.txt".encode().decode("latin-1"), "x_amz_meta_a": "\xff"}
+        headers = (await document_of(await backends.forward(asking(**sent))))["headers"]
+        assert headers["content-disposition"] == "filename=é.txt"
+        assert headers["x-amz-meta-a"] == "\xff"
+
+    with_process(tmp_path, scenario)
+
+
 def test_headers_are_the_clients_and_ours(tmp_path: Path) -> None:
     async def scenario(backends: NeighbourBackends) -> None:
         request = asking(

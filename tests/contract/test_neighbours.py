@@ -25,7 +25,8 @@ PREFIX = f"arn:aws:%s:{REGION}:{ACCOUNT_ID}:"
 QUEUE, TOPIC, BUS, BUCKET = "contract-queue", "contract-topic", "contract-bus", "contract-bucket"
 QUEUE_ARN, TOPIC_ARN = PREFIX % "sqs" + QUEUE, PREFIX % "sns" + TOPIC
 BUS_ARN, BUCKET_ARN = PREFIX % "events" + f"event-bus/{BUS}", f"arn:aws:s3:::{BUCKET}"
-TIMEOUT_S = 0.3
+NO_ANSWER_S = 0.3
+PATIENCE_S = 30.0
 SHUTDOWN_POLL_S = 0.01
 
 
@@ -175,15 +176,15 @@ def answering(status: int, body: bytes) -> Iterator[Any]:
         server.server_close()
 
 
-def error_of(url: str, error: type[Exception] = NeighbourUnavailable) -> str:
+def error_of(url: str, error: type[Exception] = NeighbourUnavailable, read_timeout_s: float = PATIENCE_S) -> str:
     """What a call of SQS at this address raises."""
     with pytest.raises(error) as caught:
-        asyncio.run(called(sqs_at(url), "sqs", "GetQueueUrl", {"QueueName": "q"}))
+        asyncio.run(called(sqs_at(url, read_timeout_s), "sqs", "GetQueueUrl", {"QueueName": "q"}))
     return str(caught.value)
 
 
-def sqs_at(url: str) -> AwsNeighbours:
-    return AwsNeighbours({"sqs": NeighbourEndpoint(url)}, connect_timeout_s=TIMEOUT_S, read_timeout_s=TIMEOUT_S)
+def sqs_at(url: str, read_timeout_s: float = PATIENCE_S) -> AwsNeighbours:
+    return AwsNeighbours({"sqs": NeighbourEndpoint(url)}, connect_timeout_s=PATIENCE_S, read_timeout_s=read_timeout_s)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,9 @@ def test_nobody_listens() -> None:
 def test_a_service_that_never_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        assert error_of(url) == f'sqs does not answer: Read timeout on endpoint URL: "{url}/"'
+        assert (
+            error_of(url, read_timeout_s=NO_ANSWER_S) == f'sqs does not answer: Read timeout on endpoint URL: "{url}/"'
+        )
 
 
 @pytest.mark.parametrize("parameters", [{}, {"QueueName": 1}, {"QueueName": "q", "Other": "a"}])

@@ -228,12 +228,20 @@ def test_there_is_always_time_for_the_last_checkpoint(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_an_ephemeral_one_has_no_state(tmp_path: Path) -> None:
+def test_an_ephemeral_one_has_no_state_and_leaves_nothing_when_it_is_killed(tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+
     async def scenario(world: World) -> None:
-        await world.ask()
-        assert [path.suffix for path in tmp_path.iterdir()] == [".sock"]
+        pid = (await world.ask())["pid"]
+        assert {path.name for path in tmp_path.iterdir() if path.suffix != ".sock"} == {"temporary"}
+        (temporary / "left").touch()
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: world.process.is_ready and world.process.pid not in (None, pid))
+        assert list(temporary.iterdir()) == []
+        (temporary / "left").touch()
 
     in_world(tmp_path, scenario, ephemeral=True)
+    assert not temporary.exists()
 
 
 def test_a_directory_with_a_long_name(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lambdad.adapters import resigning
+from lambdad.adapters.late_imports import loaded
 from lambdad.adapters.neighbour_process import NeighbourProcess
 from lambdad.adapters.neighbours import SECRET_KEY
 from lambdad.domain import aws_chunked
@@ -174,7 +175,7 @@ class NeighbourBackends:
                 headers, body = aws_chunked.plain_headers(headers), _unwrapped(body)
         elif request.service == "s3" and aws_chunked.is_chunked(headers):
             headers, body = aws_chunked.plain_headers(headers), _unwrapped_at_once(body)
-        await _import("botocore.auth")
+        await loaded("botocore.auth")
         query = resigning.without_signature(request.query)
         url = f"{endpoint.url}{request.path}{f'?{query}' if query else ''}"
         signed = resigning.signed_headers(
@@ -186,15 +187,16 @@ class NeighbourBackends:
             region=endpoint.region or request.region,
             keys=(endpoint.access_key or request.account_id, endpoint.secret_key or SECRET_KEY),
         )
-        await _import("aiohttp")
+        await loaded("aiohttp")
         return await _exchange(self._session(None), request.service, request.method, url, signed, body)
 
     async def _process_session(self) -> ClientSession:
         if "aiohttp" not in sys.modules:
-            await asyncio.gather(self._process.socket(), _import("aiohttp"))  # both take a while
+            await asyncio.gather(self._process.socket(), loaded("aiohttp"))  # both take a while
         socket = await self._process.socket()
-        for old in [path for path in self._sessions if path not in (None, socket)]:
-            await self._sessions.pop(old).close()  # of a child that has died
+        # Of children that have died. All are taken out before anything is awaited, so that nobody else closes them too.
+        for old in [self._sessions.pop(path) for path in list(self._sessions) if path not in (None, socket)]:
+            await old.close()
         return self._session(socket)
 
     def _session(self, socket: Path | None) -> ClientSession:
@@ -203,12 +205,6 @@ class NeighbourBackends:
         if session is None:
             session = self._sessions[socket] = _new_session(socket)
         return session
-
-
-async def _import(name: str) -> None:
-    """Import a module in a thread: it takes a tenth of a second, in which others run."""
-    if name not in sys.modules:
-        await asyncio.to_thread(importlib.import_module, name)
 
 
 def _new_session(socket: Path | None) -> ClientSession:
@@ -361,7 +357,24 @@ def _moment(seconds: float | None) -> str | None:
 def _passed(headers: Mapping[str, str]) -> dict[str, str]:
     named = {name.strip().lower() for name in headers.get("connection", "").split(",")}
     dropped = _HOP_BY_HOP | named
-    return {name: value for name, value in headers.items() if name not in dropped and not name.startswith(_OWN_PREFIX)}
+    return {
+        name: _as_sent(value)
+        for name, value in headers.items()
+        if name not in dropped and not name.startswith(_OWN_PREFIX)
+    }
+
+
+def _as_sent(value: str) -> str:
+    """A header's value, whose bytes are read one by one, so that aiohttp, which writes UTF-8, sends the same bytes.
+
+    Names of files in Content-Disposition, and metadata, may be such. What is no UTF-8 cannot be kept.
+    """
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
 
 
 def _target(request: NeighbourRequest) -> str:

@@ -70,6 +70,11 @@ class NeighbourCommand:
     def state(self) -> Path | None:
         return None if self.is_ephemeral else self.directory / "state"
 
+    @property
+    def temporary(self) -> Path:
+        """For what the child keeps no longer than it lives: without a state, the objects of S3."""
+        return self.directory / "temporary"
+
     def arguments(self, socket: Path) -> list[str]:
         state = ["--state", str(self.state)] if self.state is not None else []
         namespace = ["--account-id", self.account_id, "--region", self.region, "--endpoint-url", self.endpoint_url()]
@@ -147,6 +152,7 @@ class NeighbourProcess:
                 await self._supervisor
         if self._sockets is not None and self._sockets != self._command.directory:
             shutil.rmtree(self._sockets, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._command.temporary, ignore_errors=True)
 
     def _enter(self, phase: _Phase) -> None:
         self._phase = phase
@@ -213,6 +219,7 @@ class NeighbourProcess:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN_VARIABLES)}
         lock = await self._lock()
         try:
+            environ["TMPDIR"] = str(await self._empty_temporary())
             process = await asyncio.create_subprocess_exec(
                 *self._command.arguments(socket),
                 stdin=asyncio.subprocess.PIPE,
@@ -232,6 +239,13 @@ class NeighbourProcess:
         finally:
             if lock is not None:
                 os.close(lock)  # the child holds it now
+
+    async def _empty_temporary(self) -> Path:
+        """The child's directory for temporary files, without what one before, that was killed, has left there."""
+        directory = self._command.temporary
+        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        directory.mkdir(exist_ok=True, mode=0o700)
+        return directory
 
     async def _lock(self) -> int | None:
         """The lock of the state, when a child before has let go of it: one that has died, or a killed daemon's."""

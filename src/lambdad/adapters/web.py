@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from lambdad.adapters.late_imports import loaded
 from lambdad.ports.neighbours import NeighbourUnavailable
 
 ANSWER_TIMEOUT_S: Final = 15.0
@@ -23,8 +24,7 @@ class HttpWeb:
         self._closed = False
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
-        import aiohttp
-
+        aiohttp = await loaded("aiohttp")
         if self._closed:
             raise NeighbourUnavailable("lambdad is stopping")
         if self._session is None:

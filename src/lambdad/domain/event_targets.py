@@ -100,7 +100,7 @@ class Target:
     @property
     def service(self) -> str:
         """Botocore's name of the service that the target is of."""
-        return _parse(self.arn)[0]
+        return _service_of(self.arn)
 
     def log_group(self) -> tuple[str, str, str]:
         """The account, the region and the name of a log group that is the target."""
@@ -148,7 +148,7 @@ def read_target(given: Mapping[str, Any], owner: BusKey) -> Target:
         raise _invalid_arn(arn)
     if match["service"] not in _KINDS:
         raise UnsupportedTarget(f"Targets of the service {match['service']} are not supported by lambdad.")
-    service, _ = _parse(arn)
+    service = _service_of(arn)
     others = [each for each in _PARAMETERS_OF_OTHERS if each in given]
     others += [each for each, owning in _PARAMETERS_OF.items() if each in given and owning != service]
     if others:
@@ -371,10 +371,11 @@ def _resource(match: re.Match[str]) -> re.Match[str]:
     return resource
 
 
-def _parse(arn: str) -> tuple[str, str]:
-    """Botocore's name of the service, and the resource. Raises ValidationException."""
+def _service_of(arn: str) -> str:
+    """Botocore's name of the service. Raises ValidationException, also when it has no such resources."""
     match = _match(arn)
-    return _KINDS[match["service"]][0], _resource(match)[0]
+    _resource(match)
+    return _KINDS[match["service"]][0]
 
 
 def _invalid_arn(arn: str) -> ValidationException:

@@ -37,7 +37,9 @@ REQUEST_LIMITS: Final = {
 }
 _INTERNAL_ERROR: Final = "An error occurred and the request cannot be processed."
 _CALLERS: Final = 10_000
-"""So many scopes of signatures are remembered."""
+"""So many scopes of signatures are remembered,"""
+_SCOPE_CHARACTERS: Final = 256
+"""each of which has so many characters at the most: a client may send far longer ones."""
 _UNSIGNED: Final = credentials.CredentialScope("", "", "")
 
 
@@ -159,9 +161,11 @@ class Gateway:
         known = self._callers.get(scope_text)
         if known is not None:
             return known
-        if len(self._callers) > _CALLERS:
-            self._callers.clear()
-        caller = self._callers[scope_text] = self._caller_of(scope_of(request))
+        caller = self._caller_of(scope_of(request))
+        if len(scope_text) <= _SCOPE_CHARACTERS:
+            if len(self._callers) >= _CALLERS:
+                self._callers.clear()
+            self._callers[scope_text] = caller
         return caller
 
     def _caller_of(self, scope: credentials.CredentialScope | None) -> Caller:

@@ -9,28 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
-from lambdad.domain.arns import FunctionReference, parse_foreign_name
+from lambdad.domain.arns import parse_foreign_name
 from lambdad.domain.dispatches import LAMBDA, Dispatch
 from lambdad.domain.errors import ServiceError
 from lambdad.domain.events import Event, Purpose
 from lambdad.ports.clock import Clock
+from lambdad.ports.permissions import Permissions
 from lambdad.services.asynchronous import AsynchronousInvocations
 from lambdad.services.attempts import function_reference
 from lambdad.services.dispatch_attempts import FailedDispatch, dead_letter, dispatch_event
 from lambdad.services.event_queue import EventQueue
 from lambdad.services.identifiers import new_request_id
-
-
-class Permissions(Protocol):
-    """What functions' resource policies say."""
-
-    async def allows_service(
-        self, reference: FunctionReference, service: str, source_arn: str, source_account: str
-    ) -> bool:
-        """Whether a service may invoke a function for a resource of an account; False when there is none."""
-
 
 logger = logging.getLogger(__name__)
 

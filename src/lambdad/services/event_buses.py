@@ -22,11 +22,12 @@ from lambdad.domain.event_buses import (
     merged_tags,
 )
 from lambdad.ports.clock import Clock
+from lambdad.ports.dispatcher import Dispatcher
 from lambdad.ports.event_buses import EventBusStore
 from lambdad.services.event_archives import EventArchives
 from lambdad.services.event_catalog import EventCatalog
 from lambdad.services.event_replays import EventReplays
-from lambdad.services.event_router import Dispatcher, EventRouter, LogStreams
+from lambdad.services.event_router import EventRouter, LogStreams
 from lambdad.services.event_rules import EventRules, Schedules
 
 _MS: Final = 1000

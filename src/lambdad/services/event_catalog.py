@@ -105,7 +105,8 @@ class EventCatalog:
 
     async def delete_bus(self, key: BusKey) -> None:
         await self._store.delete_bus(key)
-        self._buses.pop(key, None)
+        for known in (self._buses, self._rules, self._matching):
+            known.pop(key, None)
 
     # Rules.
 
@@ -131,9 +132,12 @@ class EventCatalog:
 
     def candidates(self, key: BusKey, source: str) -> Iterable[ActiveRule]:
         """The enabled rules of a bus that may match an event from this source."""
+        rules = self._rules.get(key)
+        if not rules:  # nothing is remembered of the many default buses that nobody uses
+            return ()
         matching = self._matching.get(key)
         if matching is None:
-            matching = self._matching[key] = _Matching(self._rules.get(key, {}).values())
+            matching = self._matching[key] = _Matching(rules.values())
         return matching.candidates(source)
 
     async def put_rule(self, rule: Rule) -> ActiveRule:

@@ -36,6 +36,7 @@ from lambdad.domain.event_targets import (
 from lambdad.domain.input_transformers import to_json
 from lambdad.domain.logs import GroupKey
 from lambdad.ports.clock import Clock
+from lambdad.ports.dispatcher import Dispatcher
 from lambdad.ports.event_buses import EventBusStore
 from lambdad.services.event_catalog import ActiveRule, EventCatalog
 from lambdad.services.identifiers import new_request_id
@@ -43,15 +44,6 @@ from lambdad.services.identifiers import new_request_id
 logger = logging.getLogger(__name__)
 
 _MS: Final = 1000
-
-
-class Dispatcher(Protocol):
-    """The durable queue."""
-
-    async def accept(
-        self, dispatches: Sequence[Dispatch], *, marks: Mapping[str, int] | None = None, trace: str = ""
-    ) -> None:
-        """Put dispatches, and marks, on disk together. Raises StoreUnavailable."""
 
 
 class LogStreams(Protocol):

@@ -48,6 +48,7 @@ from lambdad.domain.logs import (
 )
 from lambdad.ports.clock import Clock
 from lambdad.ports.logs import LogStore
+from lambdad.ports.permissions import Permissions
 from lambdad.ports.store import StoreUnavailable
 from lambdad.services.identifiers import new_request_id
 from lambdad.services.logs import LogsService
@@ -58,15 +59,6 @@ STEP_BYTES: Final = 1024 * 1024
 """So much is read from the logs at once, as PutLogEvents counts it."""
 ACCEPTED_TOGETHER: Final = 64
 RETRY_DELAY_S: Final = 1.0
-
-
-class Permissions(Protocol):
-    """What functions' resource policies say."""
-
-    async def allows_service(
-        self, reference: FunctionReference, service: str, source_arn: str, source_account: str
-    ) -> bool:
-        """Whether a service may invoke a function for a resource of an account; False when there is none."""
 
 
 class Acceptance(Protocol):

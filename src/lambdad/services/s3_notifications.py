@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
-from lambdad.domain.arns import FunctionReference, parse_foreign_name
+from lambdad.domain.arns import parse_foreign_name
 from lambdad.domain.dispatches import LAMBDA, SQS, Dispatch, DispatchPolicy
 from lambdad.domain.errors import ServiceError
 from lambdad.domain.s3_events import (
@@ -41,7 +41,9 @@ from lambdad.domain.s3_notifications import (
 from lambdad.domain.s3_xml import AccessDenied, NoSuchBucket, S3Error, ServiceUnavailable, error_document
 from lambdad.ports.backends import Attention, NeighbourAnswer, NeighbourRequest
 from lambdad.ports.clock import Clock
+from lambdad.ports.dispatcher import Dispatcher
 from lambdad.ports.neighbours import NeighbourRefused, Neighbours, NeighbourUnavailable
+from lambdad.ports.permissions import Permissions
 from lambdad.ports.store import Store
 from lambdad.services.s3_observation import OPERATIONS, Observation, attention
 
@@ -58,22 +60,6 @@ _LOCAL_ADDRESS: Final = "127.0.0.1"
 _NOT_FOUND: Final = 404
 _FORBIDDEN: Final = 403
 _NS_A_SECOND: Final = 1_000_000_000
-
-
-class Permissions(Protocol):
-    """What functions' resource policies say."""
-
-    async def allows_service(
-        self, reference: FunctionReference, service: str, source_arn: str, source_account: str
-    ) -> bool:
-        """Whether a service may invoke a function for a resource of an account; False when there is none."""
-
-
-class Dispatcher(Protocol):
-    """The durable queue."""
-
-    async def accept(self, dispatches: Sequence[Dispatch], *, trace: str = "") -> None:
-        """They are on disk when this returns. Raises StoreUnavailable."""
 
 
 class EventBuses(Protocol):

@@ -158,7 +158,7 @@ class Observation:
             event,
             size=head.get("ContentLength") if is_content else None,
             etag=_etag(head.get("ETag")),
-            version_id=_version(version),
+            version_id=_version(version or head.get("VersionId")),
             sequencer=self._sequencer() if is_content else None,
         )
 
@@ -176,7 +176,7 @@ class Observation:
             begun,
             size=head.get("ContentLength"),
             etag=_etag(head.get("ETag")),
-            version_id=_version(version),
+            version_id=_version(version or head.get("VersionId")),
             sequencer=self._sequencer(),
             storage_class=head.get("StorageClass"),
         )

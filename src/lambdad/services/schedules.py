@@ -13,10 +13,10 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from lambdad.domain import schedule_targets, scheduler
-from lambdad.domain.dispatches import LAMBDA, SQS, Dispatch
+from lambdad.domain.dispatches import LAMBDA, SQS
 from lambdad.domain.errors import ResourceNotFoundException, ValidationException
 from lambdad.domain.scheduler import (
     DEFAULT_GROUP,
@@ -31,6 +31,7 @@ from lambdad.domain.scheduler import (
     ServiceQuotaExceededException,
 )
 from lambdad.ports.clock import Clock
+from lambdad.ports.dispatcher import Dispatcher
 from lambdad.ports.schedules import ScheduleStore, ScheduleTables
 from lambdad.services.timetable import Timetable
 
@@ -40,13 +41,6 @@ T = TypeVar("T")
 
 REMEMBERED_DELETIONS: Final = 10_000
 """So many of the last deletions are known by their client token, so that one that is repeated succeeds."""
-
-
-class Dispatcher(Protocol):
-    """The durable queue."""
-
-    async def accept(self, dispatches: Sequence[Dispatch], *, marks: Mapping[str, int] | None = None) -> None:
-        """On disk when it returns, all with the marks. Raises StoreUnavailable."""
 
 
 class SchedulesService:

@@ -12,12 +12,13 @@ import hashlib
 import heapq
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from lambdad.domain.schedules import Schedule
 from lambdad.ports.clock import Clock
+from lambdad.ports.dispatcher import Marks
 from lambdad.ports.store import StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -39,14 +40,6 @@ _FINISHED: Final = -1
 
 Fire = Callable[[int], Awaitable[None]]
 """Given the time of an occurrence, accepts what it causes together with the mark of the entry's name at that time."""
-
-
-class Marks(Protocol):
-    """The numbers that the durable queue keeps beside its events."""
-
-    async def marks(self, prefix: str) -> Mapping[str, int]: ...
-
-    async def forget_mark(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,14 +164,18 @@ class Timetable:
 
     async def _forget_removed(self) -> None:
         """Drop the marks of entries that are gone, before anything is fired under their names again."""
-        for name in self._removed - self._firing:
-            try:
-                await self._store.forget_mark(name)
-            except StoreUnavailable as error:  # it stays, and does no harm: it is older than any entry to come
-                logger.warning("the mark of %s stays: %s", name, error)
-            self._removed.discard(name)
-            if name not in self._entries:
-                self._marks.pop(name, None)
+        await asyncio.gather(*(self._forget(name) for name in self._removed - self._firing))
+
+    async def _forget(self, name: str) -> None:
+        if name not in self._removed:  # it has been set again meanwhile
+            return
+        try:
+            await self._store.forget_mark(name)
+        except StoreUnavailable as error:  # it stays, and does no harm: it is older than any entry to come
+            logger.warning("the mark of %s stays: %s", name, error)
+        self._removed.discard(name)
+        if name not in self._entries:
+            self._marks.pop(name, None)
 
     async def _wait(self) -> None:
         """Until the first entry is due, an entry has changed, or a little has passed."""

@@ -15,7 +15,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from lambdad.domain import sns_requests
 from lambdad.domain.dispatches import Dispatch
@@ -41,6 +41,7 @@ from lambdad.domain.sns_messages import (
 from lambdad.domain.sns_requests import PUBLISH, PUBLISH_BATCH, SUBSCRIBE, Publication, Receipt
 from lambdad.ports.backends import Attention, Backends, NeighbourAnswer, NeighbourRequest
 from lambdad.ports.clock import Clock
+from lambdad.ports.dispatcher import MarkingDispatcher
 from lambdad.ports.signatures import Signer
 from lambdad.services.identifiers import new_request_id
 
@@ -55,26 +56,13 @@ FORGOTTEN_TOGETHER: Final = 16
 """So many old marks are forgotten with each message that makes new ones; of a batch there are ten at the most."""
 
 
-class Dispatcher(Protocol):
-    """The durable queue."""
-
-    async def accept(
-        self, dispatches: Sequence[Dispatch], *, marks: Mapping[str, int] | None = None, trace: str = ""
-    ) -> None:
-        """Raises StoreUnavailable."""
-
-    async def marks(self, prefix: str) -> Mapping[str, int]: ...
-
-    async def forget_mark(self, name: str) -> None: ...
-
-
 class Topics:
     """An observer of the embedded SNS. `endpoint_url` is the daemon's, for the links in messages."""
 
     def __init__(
         self,
         backends: Backends,
-        dispatcher: Dispatcher,
+        dispatcher: MarkingDispatcher,
         clock: Clock,
         signer: Signer,
         endpoint_url: Callable[[], str],

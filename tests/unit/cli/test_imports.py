@@ -31,3 +31,8 @@ def test_a_command_loads_nothing_heavy_until_it_runs(name: str) -> None:
 def test_starting_loads_neither_clients_nor_tables() -> None:
     names = loaded("import lambdad.cli.start, lambdad.app")
     assert {"boto3", "boto3.session", "botocore.session", "botocore.client", "rich"}.isdisjoint(names)
+
+
+def test_starting_loads_nothing_of_what_only_neighbours_need() -> None:
+    names = loaded("import lambdad.cli.start, lambdad.app")
+    assert {"moto", "lambdad_neighbours", "aiohttp", "yarl", "cbor2", "cryptography", "requests"}.isdisjoint(names)

@@ -198,6 +198,21 @@ def write_through(directory: str) -> None:
     assert not process.persistence.status()["secretsmanager"]["dirty"]
 
 
+def synced(directory: str) -> None:
+    """The kernel has put a state on disk, first the file and then its name, when `changed` returns."""
+    process = Process(directory)
+    asked: list[int] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        asked.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    os.fsync = noted
+    process.put_secret("one")
+    assert asked == [os.stat(Path(directory) / "secretsmanager.state").st_ino, os.stat(directory).st_ino]
+
+
 def refused(directory: str) -> None:
     """A full disk: the change is answered with an error, what is on disk stays whole, and it is tried again."""
     process = Process(directory)

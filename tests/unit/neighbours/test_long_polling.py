@@ -15,7 +15,7 @@ from lambdad_neighbours.long_polling import LongPolling, Queue
 from unit.neighbours.child_process import ACCOUNT_ID, HOST, REGION, Child, Connection
 
 # What a poll takes beyond the moment at which a message is there, on a machine with much else to do.
-SLACK_S = 2.0
+SLACK_S = 10.0
 QUEUE = Queue(ACCOUNT_ID, REGION, "q")
 
 

@@ -75,6 +75,7 @@ def test_a_reference_to_what_is_lost_is_none(tmp_path: Path) -> None:
         "deletion",
         "intervals",
         "write_through",
+        "synced",
         "refused",
         "side_effects",
         "unpicklable",

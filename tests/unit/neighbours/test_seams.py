@@ -84,7 +84,17 @@ class Daemon:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Child, Daemon]]:
+def proxy() -> Iterator[None]:
+    """The environment names a proxy, which is not there: the way to the daemon must not lead through it."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("http_proxy", "http://127.0.0.1:9")
+        environment.delenv("no_proxy", raising=False)
+        environment.delenv("NO_PROXY", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def running(proxy: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Child, Daemon]]:
     daemon = Daemon()
     try:
         with Child(tmp_path_factory.mktemp("seams"), "--endpoint-url", daemon.url) as child:

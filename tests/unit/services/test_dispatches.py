@@ -144,6 +144,19 @@ async def test_a_function_that_does_not_is_not_and_the_dead_letter_queue_is_told
     }
 
 
+@pytest.mark.parametrize(("account", "ran"), [(ACCOUNT, ["$LATEST"]), ("222222222222", [])])
+def test_a_function_may_let_in_one_account(account: str, ran: list[str]) -> None:
+    async def inside(w: Sending) -> None:
+        await w.create()
+        grant = Grant("s", "lambda:InvokeFunction", "events.amazonaws.com", source_account=account)
+        await w.permissions.add(reference(), grant, None)
+        await w.dispatcher.accept([to_function()])
+        await w.settle()
+        assert w.host.ran == ran
+
+    scenario(inside)()
+
+
 @scenario
 async def test_without_a_principal_nobody_asks_the_policy(w: Sending) -> None:
     await w.create()
@@ -260,6 +273,16 @@ async def test_what_goes_to_a_fifo_queue_keeps_its_order_over_failures(w: Sendin
     await w.clock.advance(5.0)
     await w.settle()
     assert [message["MessageBody"] for message in w.sent()] == ["0", "1", "2", "3", "4"]
+
+
+@scenario
+async def test_what_is_accepted_together_for_a_fifo_queue_keeps_its_order(w: Sending) -> None:
+    for first in (0, 3):
+        numbers = range(first, first + 3)
+        batch = [dispatch(FIFO, parameters={"MessageBody": str(number)}) for number in numbers]
+        await w.dispatcher.accept(batch, marks={"sent": first})
+    await w.settle()
+    assert [message["MessageBody"] for message in w.sent()] == ["0", "1", "2", "3", "4", "5"]
 
 
 @scenario

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from lambdad.domain.dispatches import Dispatch
 from lambdad.domain.event_archives import REPLAYS_KEPT_MS, REPLAYS_RUNNING_MAX, ArchiveKey, ArchiveSize, Replay
 from lambdad.services.event_replays import STEP_EVENTS, STEP_S
 from unit.services.event_worlds import ACCOUNT, BUS, NOW_MS, OTHER, REGION, World, payloads, refused, scenario
@@ -199,6 +201,21 @@ async def test_a_replay_can_be_cancelled_until_it_is_over(world: World) -> None:
         "ResourceNotFoundException",
         "Replay none does not exist.",
     )
+
+
+@scenario
+async def test_a_replay_that_is_cancelled_during_a_step_ends_with_it(world: World) -> None:
+    await filled(world, 3 * STEP_EVENTS)
+    accept = world.queue.accept
+
+    async def accept_and_cancel(dispatches: Sequence[Dispatch], **options: Any) -> None:
+        await accept(dispatches, **options)
+        await world.replays.cancel_replay(ACCOUNT, REGION, "r")
+
+    world.queue.accept = accept_and_cancel  # type: ignore[method-assign]
+    await world.replays.start_replay(KEY, "r", BUS, **WINDOW)
+    await world.clock.advance(1)
+    assert (replay(world).state, numbers(world)) == ("CANCELLED", list(range(STEP_EVENTS)))
 
 
 @scenario

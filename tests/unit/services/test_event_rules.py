@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from lambdad.domain.event_buses import RULES_MAX
+from lambdad.ports.store import StoreUnavailable
 from unit.services.event_worlds import BUS, FUNCTION, NOW_MS, OTHER, QUEUE, World, arn, payloads, refused, scenario
 
 PATTERN = json.dumps({"source": ["shop"]})
@@ -33,6 +36,26 @@ async def test_a_rule_put_again_keeps_its_targets_and_tags(world: World) -> None
     world = await world.restarted()
     assert world.rules.rules(BUS) == [rule]
     await world.put({"Source": "x"})
+    assert len(world.queue.take()) == 1
+
+
+@scenario
+async def test_what_could_not_be_stored_has_not_changed(world: World) -> None:
+    await world.rules.put_rule(BUS, "r", pattern=PATTERN)
+    await world.rules.put_targets(BUS, "r", [target("t")])
+    rules = world.rules.rules(BUS)
+    await world.store.close()
+    for change in (
+        world.rules.put_rule(BUS, "r", pattern='{"source": ["x"]}'),
+        world.rules.put_rule(BUS, "new", schedule="rate(1 minute)"),
+        world.rules.set_state(BUS, "r", "DISABLED"),
+        world.rules.remove_targets(BUS, "r", ["t"]),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await change
+    assert world.rules.rules(BUS) == rules
+    await world.put()
+    await world.clock.advance(120)
     assert len(world.queue.take()) == 1
 
 

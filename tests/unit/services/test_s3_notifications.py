@@ -665,13 +665,25 @@ async def test_tags_and_acls_are_told_of_with_the_etag(operation: str, status: i
     (record,) = await world.happens(operation, status=status, query="tagging&versionId=v1")
     assert record["eventName"] == name
     assert record["s3"]["object"] == {"key": "in/a.jpg", "eTag": ETAG, "versionId": "v1"}
+    world.neighbours.objects["in/a.jpg"]["VersionId"] = "v2"
+    (record,) = await world.happens(operation, status=status, query="tagging")
+    assert record["s3"]["object"]["versionId"] == "v2", "without a version it is the newest"
+    world.neighbours.objects["in/a.jpg"]["VersionId"] = "null"
+    (record,) = await world.happens(operation, status=status, query="tagging")
+    assert "versionId" not in record["s3"]["object"], "the bucket has no versions"
 
 
 @in_event_loop
 async def test_a_restore_is_told_of_when_it_begins_and_when_it_has_ended():
     world = World()
     await world.put(configuration(function("s3:ObjectRestore:*"), EVENT_BRIDGE))
-    head = {"ContentLength": 5, "ETag": f'"{ETAG}"', "StorageClass": "GLACIER", "Restore": 'ongoing-request="true"'}
+    head = {
+        "ContentLength": 5,
+        "ETag": f'"{ETAG}"',
+        "StorageClass": "GLACIER",
+        "Restore": 'ongoing-request="true"',
+        "VersionId": "v1",
+    }
     world.neighbours.objects["in/a.jpg"] = head
     (begun,) = await world.happens("RestoreObject", status=202)
     assert begun["eventName"] == "ObjectRestore:Post"
@@ -679,6 +691,7 @@ async def test_a_restore_is_told_of_when_it_begins_and_when_it_has_ended():
     head["Restore"] = 'ongoing-request="false", expiry-date="Sat, 13 Nov 2021 00:00:00 GMT"'
     begun, ended = await world.happens("RestoreObject", status=202)
     assert [begun["eventName"], ended["eventName"]] == ["ObjectRestore:Post", "ObjectRestore:Completed"]
+    assert [each["s3"]["object"]["versionId"] for each in (begun, ended)] == ["v1", "v1"]
     assert ended["glacierEventData"]["restoreEventData"] == {
         "lifecycleRestorationExpiryTime": "2021-11-13T00:00:00.000Z",
         "lifecycleRestoreStorageClass": "GLACIER",

@@ -270,6 +270,24 @@ async def test_an_entry_removed_and_set_again_at_once_keeps_its_mark(clock: Fake
 
 
 @in_a_loop
+async def test_many_that_are_removed_are_forgotten_in_the_time_of_one(clock: FakeClock) -> None:
+    class Slow(Queue):
+        async def forget_mark(self, name: str) -> None:
+            await clock.sleep(1)
+            await super().forget_mark(name)
+
+    queue = Slow()
+    async with running(queue, clock) as timetable:
+        for name in "abcdefgh":
+            timetable.set(name, EVERY_MINUTE, since_ms=NOW_MS, fire=queue.fire(name))
+        await clock.advance(60)
+        for name in "abcdefg":
+            timetable.remove(name)
+        await clock.advance(1)
+        assert queue.kept == {"h": NOW_MS + MINUTE_MS}
+
+
+@in_a_loop
 async def test_an_earlier_entry_is_not_kept_waiting_by_a_later_one(clock: FakeClock, queue: Queue) -> None:
     async with running(queue, clock) as timetable:
         timetable.set("late", schedules.parse("rate(1 day)"), since_ms=NOW_MS, fire=queue.fire("late"))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from lambdad.domain.metric_data import METRICS_PAGE, InvalidParameterValue
-from lambdad.ingress.cloudwatch_api.names import place_of, shown, token_of
+from lambdad.ingress.cloudwatch_api.names import shown
 from lambdad.ingress.operations import Call, Output, Params
+from lambdad.ingress.page_tokens import place_of, token_of
 from lambdad.ports.metrics import Metric
 from lambdad.services.metric_data import MetricData
 

@@ -16,8 +16,9 @@ from lambdad.domain.metric_data import (
     is_period,
     percent_of,
 )
-from lambdad.ingress.cloudwatch_api.names import metric_of, place_of, token_of
+from lambdad.ingress.cloudwatch_api.names import metric_of
 from lambdad.ingress.operations import Call, Output, Params
+from lambdad.ingress.page_tokens import place_of, token_of
 from lambdad.services.metric_data import MetricData, Point, Span, value_of
 
 _ID: Final = re.compile(r"[a-z][a-zA-Z0-9_]*")

@@ -1,10 +1,8 @@
-"""Metrics and dimensions, as requests have them and as answers show them; and where the next page begins."""
+"""Metrics and dimensions, as requests have them and as answers show them."""
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -28,16 +26,3 @@ def shown(metric: Metric) -> dict[str, Any]:
         "MetricName": metric.name,
         "Dimensions": [{"Name": name, "Value": value} for name, value in metric.dimensions],
     }
-
-
-def token_of(place: Sequence[Any]) -> str:
-    """A place as text that says nothing to the caller."""
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode("ascii")
-
-
-def place_of(token: str) -> Any:
-    """The place that a token was made of. Raises ValueError for what is none."""
-    try:
-        return json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
-    except RecursionError:
-        raise ValueError("nested too deeply") from None

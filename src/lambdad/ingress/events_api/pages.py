@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from lambdad.domain.errors import ValidationException
 from lambdad.ingress.operations import Params
+from lambdad.ingress.page_tokens import place_of, token_of
 
 T = TypeVar("T")
 
@@ -31,14 +30,13 @@ def page(items: Sequence[T], name: Callable[[T], str], params: Params) -> tuple[
     found = left[:limit]
     if len(left) <= limit:
         return found, {}
-    token = base64.urlsafe_b64encode(json.dumps([asked, name(found[-1])]).encode()).decode()
-    return found, {"NextToken": token}
+    return found, {"NextToken": token_of([asked, name(found[-1])])}
 
 
 def _read(token: str, asked: str) -> str:
     try:
-        value: Any = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError, RecursionError):
+        value = place_of(token)
+    except ValueError:
         value = None
     if isinstance(value, list) and len(value) == 2 and value[0] == asked and isinstance(value[1], str):
         return value[1]

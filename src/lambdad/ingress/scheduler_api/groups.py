@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lambdad.domain.scheduler import PAGE, GroupKey, ScheduleGroup
 from lambdad.ingress.operations import Call, Output, Params
-from lambdad.ingress.scheduler_api.pages import place_of, token_after
+from lambdad.ingress.page_tokens import token_of
+from lambdad.ingress.scheduler_api.pages import place_of
 from lambdad.services.schedules import SchedulesService
 
 _ACTIVE = "ACTIVE"
@@ -33,7 +34,7 @@ async def list_schedule_groups(service: SchedulesService, call: Call, params: Pa
     found = await service.list_groups(call.account_id, call.region, params.get("NamePrefix", ""), after, limit + 1)
     output: dict[str, object] = {"ScheduleGroups": [_output(group) for group in found[:limit]]}
     if len(found) > limit:
-        output["NextToken"] = token_after(found[limit - 1].key.name)
+        output["NextToken"] = token_of([found[limit - 1].key.name])
     return output
 
 

@@ -1,17 +1,11 @@
-"""NextToken: where the next page begins, as text that says nothing to the caller."""
+"""NextToken: the names after which the next page begins."""
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Sequence
 
 from lambdad.domain.errors import ValidationException
-
-
-def token_after(*names: str) -> str:
-    """The token of the page that follows these names."""
-    return base64.urlsafe_b64encode(json.dumps(names).encode()).decode("ascii")
+from lambdad.ingress import page_tokens
 
 
 def place_of(token: str | None, names: int) -> Sequence[str]:
@@ -19,8 +13,8 @@ def place_of(token: str | None, names: int) -> Sequence[str]:
     if token is None:
         return [""] * names
     try:
-        place = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
-    except (ValueError, RecursionError):
+        place = page_tokens.place_of(token)
+    except ValueError:
         place = None
     if not isinstance(place, list) or len(place) != names or not all(isinstance(name, str) for name in place):
         raise ValidationException("Invalid NextToken.")

@@ -22,8 +22,9 @@ from lambdad.domain.scheduler import (
     to_ms,
 )
 from lambdad.ingress.operations import Call, Output, Params
+from lambdad.ingress.page_tokens import token_of
 from lambdad.ingress.scheduler_api import universal
-from lambdad.ingress.scheduler_api.pages import place_of, token_after
+from lambdad.ingress.scheduler_api.pages import place_of
 from lambdad.services.schedules import SchedulesService
 
 _FLEXIBLE: Final = "FLEXIBLE"
@@ -90,7 +91,7 @@ async def list_schedules(service: SchedulesService, call: Call, params: Params) 
     output: dict[str, Any] = {"Schedules": shown}
     if len(found) > limit:
         last = found[limit - 1].key
-        output["NextToken"] = token_after(last.group.name, last.name)
+        output["NextToken"] = token_of([last.group.name, last.name])
     return output
 
 

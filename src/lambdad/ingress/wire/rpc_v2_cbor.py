@@ -1,6 +1,7 @@
 """Smithy RPC v2 with CBOR: the operation in the path, values in binary; what the newest SDKs speak to CloudWatch.
 
 https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html
+cbor2 is imported with the first request that speaks it.
 """
 
 from __future__ import annotations
@@ -8,9 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
-
-import cbor2
+from typing import TYPE_CHECKING, Any, Final
 
 from lambdad.domain.errors import SerializationException, ServiceError, UnknownOperationException
 from lambdad.ingress.messages import Request, Response
@@ -21,6 +20,9 @@ from lambdad.ingress.wire.protocol import REQUEST_ID_HEADER, Protocol
 from lambdad.ingress.wire.routes import Route
 from lambdad.ingress.wire.scalars import Reader, UnmodelledOutput
 
+if TYPE_CHECKING:
+    from cbor2 import CBORTag
+
 _HEADER: Final = "smithy-protocol"
 _NAME: Final = "rpc-v2-cbor"
 _PATH: Final = re.compile(r"/service/[^/]+/operation/([^/]+)")
@@ -29,10 +31,18 @@ _EPOCH_TAG: Final = 1
 
 def decode(body: bytes) -> Any:
     """The value in a request's body. Raises SerializationException when it is not one value in CBOR."""
+    import cbor2
+
     try:
         return cbor2.loads(body, strict_hashable_types=True)
     except cbor2.CBORDecodeError:
         raise SerializationException("The body is not CBOR") from None
+
+
+def _encode(value: Any) -> bytes:
+    import cbor2
+
+    return cbor2.dumps(value)
 
 
 class RpcV2Cbor(Protocol):
@@ -64,7 +74,7 @@ class RpcV2Cbor(Protocol):
         headers = [(REQUEST_ID_HEADER, request_id), (_HEADER, _NAME)]
         if shape is not None:
             headers.append(("Content-Type", "application/cbor"))
-            return Response(200, headers, cbor2.dumps(self._values.writer(shape)(output)))
+            return Response(200, headers, _encode(self._values.writer(shape)(output)))
         if output:
             raise UnmodelledOutput(operation, "it has no output")
         return Response(200, headers)
@@ -80,7 +90,7 @@ class RpcV2Cbor(Protocol):
             members.setdefault("message", error.message)
         document = {"__type": code if shape is None else shape.name, **members}
         headers = [(REQUEST_ID_HEADER, request_id), (_HEADER, _NAME), ("Content-Type", "application/cbor")]
-        return Response(status, [*headers, *self.query_error_headers(error, shape)], cbor2.dumps(document))
+        return Response(status, [*headers, *self.query_error_headers(error, shape)], _encode(document))
 
 
 class CborValues(JsonValues):
@@ -118,7 +128,9 @@ def _read_blob(value: Any) -> bytes:
     return value
 
 
-def _write_timestamp(value: datetime | float) -> cbor2.CBORTag:
+def _write_timestamp(value: datetime | float) -> CBORTag:
+    import cbor2
+
     return cbor2.CBORTag(_EPOCH_TAG, timestamps.to_epoch(value))
 
 
