@@ -160,7 +160,9 @@ def test_a_synchronous_loop_ends_in_an_error_of_the_innermost_call(client: Any, 
         "status": 400,
     }
     await_lines(daemon, name, "round", ROUNDS)
-    assert sums(daemon, name) == {"RecursiveInvocationsDropped": 1}
+    counted = sums(daemon, name)
+    assert (counted["RecursiveInvocationsDropped"], counted["Invocations"]) == (1, ROUNDS)
+    assert not any(metric.startswith("Async") for metric in counted)
 
 
 def test_two_functions_that_invoke_each_other_are_stopped(daemon: Daemon, client: Any, unique: Any) -> None:
@@ -203,7 +205,9 @@ def test_a_loop_that_is_allowed_goes_on(daemon: Daemon, client: Any, unique: Any
     send(client, name, {"round": 1, "enough": enough})
     await_lines(daemon, name, "round", enough)
     assert awaited(lambda: not waiting(daemon, name))
-    assert set(sums(daemon, name)) == {"AsyncEventsReceived", "AsyncEventAge"}
+    counted = sums(daemon, name)
+    assert (counted["AsyncEventsReceived"], counted["Invocations"], counted["Errors"]) == (enough, enough, 0)
+    assert not counted.keys() & {"RecursiveInvocationsDropped", "AsyncEventsDropped"}
 
 
 def test_the_same_function_is_invoked_as_often_as_one_likes_from_outside(

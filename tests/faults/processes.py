@@ -37,6 +37,11 @@ def alive(processes: Iterable[Process]) -> set[Process]:
     return {process for process in processes if _began(process.pid) == process.began}
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process runs: one that is dead and was not yet waited for does not."""
+    return bool(_began(pid))
+
+
 def _began(pid: int) -> str:
     """When a process was started; nothing when it is not there, or dead."""
     try:

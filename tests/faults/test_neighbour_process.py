@@ -27,7 +27,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 import fake_neighbours
 from daemons import Daemon, create_python
 from faults.neighbourhood import children, process_of, standing_still
-from faults.processes import eventually
+from faults.processes import eventually, is_alive
 from lambdad.adapters import neighbour_process
 from lambdad.adapters.backends import NeighbourBackends
 from lambdad.adapters.neighbour_process import NeighbourCommand, NeighbourProcess
@@ -76,14 +76,6 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(WAIT_S):
         while not condition():
             await asyncio.sleep(0.01)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_a_process_that_died_is_started_again(tmp_path: Path) -> None:
