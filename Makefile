@@ -104,7 +104,7 @@ $(TEST_PACKAGES)/python$(PILLOW_PYTHON)/PIL: $(READY)
 test-servers: test-tools $(TEST_JARS)/.ready $(TEST_PACKAGES)/python$(PILLOW_PYTHON)/PIL
 
 test: test-runtimes test-servers
-	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest -n $(WORKERS) --ignore tests/perf tests
+	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest -n $(WORKERS) --dist worksteal --ignore tests/perf tests
 	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest tests/perf
 
 bench: test-runtimes
