@@ -133,7 +133,8 @@ def test_tags_acls_and_restores(bucket: Bucket) -> None:
     s3.put_object_acl(Bucket=name, Key="a", ACL="public-read")
     assert bucket.told(1) == [("ObjectAcl:Put", {"key": "a", "eTag": etag})]
     s3.restore_object(Bucket=name, Key="a", RestoreRequest={"Days": 1})
-    assert [event for event, _ in bucket.told(2)] == ["ObjectRestore:Post", "ObjectRestore:Completed"]
+    # Restores have no sequencer, and a queue no order.
+    assert {event for event, _ in bucket.told(2)} == {"ObjectRestore:Post", "ObjectRestore:Completed"}
 
 
 def test_failed_requests_tell_nothing(bucket: Bucket) -> None:
