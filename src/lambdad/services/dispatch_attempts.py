@@ -153,6 +153,9 @@ class DispatchAttempts:
             return self._given_up(refused, dispatch, Condition.REFUSED, failed)
         except NeighbourUnavailable as error:
             return self._after_failure(event, dispatch, str(error))
+        except Exception as error:  # a fault of ours counts as one of the target: the policy and the dead letter hold
+            logger.exception("a dispatch of %s to %s failed", dispatch.source, dispatch.target)
+            return self._after_failure(event, dispatch, repr(error))
         return Ending(replace(event, invocations=event.invocations + 1), Condition.DELIVERED, self._now_ms())
 
     def _after_failure(self, event: Event, dispatch: Dispatch, reason: str) -> Ending | Postponed:

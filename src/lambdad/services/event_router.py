@@ -94,7 +94,7 @@ class EventRouter:
         check_size(entries)
         now_ms = self._now_ms()
         results: list[PutResult] = []
-        accepted: dict[str, _Routed] = {}
+        accepted: list[tuple[str, _Routed]] = []  # by trace, and in the order of the entries
         for entry in entries:
             event_id = new_request_id()
             try:
@@ -103,10 +103,12 @@ class EventRouter:
             except RefusedEntry as error:
                 results.append(PutResult(error_code=error.code, error_message=error.message))
                 continue
-            routed = accepted.setdefault(entry.get("TraceHeader", trace), _Routed(now_ms))
-            self._route(key, event, routed)
+            header = entry.get("TraceHeader", trace)
+            if not accepted or accepted[-1][0] != header:
+                accepted.append((header, _Routed(now_ms)))
+            self._route(key, event, accepted[-1][1])
             results.append(PutResult(event_id))
-        for header, routed in accepted.items():
+        for header, routed in accepted:
             await self._hand_over(routed, trace=header)
         return results
 

@@ -150,7 +150,7 @@ class Timetable:
                 logger.error("%s cannot be fired, it is tried again: %s", name, error)
                 await self._clock.sleep(RETRY_S)
                 continue
-            except Exception:  # a fault of ours in one entry must not end the others; it comes again with the next one
+            except Exception:  # a fault of ours in one entry must not end the others: this occurrence is left out
                 logger.exception("%s could not be fired", name)
                 self._marks[name] = max(scheduled_ms, self._marks.get(name, 0))
             break

@@ -249,6 +249,19 @@ async def test_a_target_that_does_not_answer_is_tried_as_often_as_the_policy_say
 
 
 @scenario
+async def test_a_fault_of_ours_counts_as_one_of_the_target(w: Sending) -> None:
+    parameters = {"Entries": []}  # an operation that these neighbours do not have raises KeyError
+    once = DispatchPolicy(max_attempts=1, max_age_ms=HOUR_MS)
+    bus = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:m"
+    await w.dispatcher.accept(
+        [dispatch(bus, service="sns", operation="None", parameters=parameters, policy=once, dead_letter=LETTER)]
+    )
+    await w.settle()
+    assert await w.ended() == [Condition.RETRIES_EXHAUSTED]
+    assert told(w.letters()[0])["ERROR_CODE"] == "ERROR_FROM_TARGET"
+
+
+@scenario
 async def test_a_dispatch_ends_at_the_age_that_its_policy_says(w: Sending) -> None:
     w.neighbours.failure = NeighbourUnavailable("sqs does not answer")
     await w.dispatcher.accept([dispatch(policy=DispatchPolicy(1000, 60_000), dead_letter=LETTER)])
