@@ -15,9 +15,16 @@ import pytest
 from lambdad.adapters.memory_store import MemoryStore
 from lambdad.adapters.sqlite_store import SqliteStore
 from lambdad.domain.arns import LATEST, FunctionKey
-from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion, LoggingConfig
-from lambdad.domain.resource_policies import Grant, ResourcePolicy
-from lambdad.domain.s3_notifications import BucketNotifications, FilterRule, Kind, Notification
+from lambdad.domain.functions import (
+    EVENT_INVOKE_CONFIGS,
+    Alias,
+    EventInvokeConfig,
+    Function,
+    FunctionVersion,
+    LoggingConfig,
+)
+from lambdad.domain.resource_policies import RESOURCE_POLICIES, Grant, ResourcePolicy
+from lambdad.domain.s3_notifications import BUCKET_NOTIFICATIONS, BucketNotifications, FilterRule, Kind, Notification
 from lambdad.ports.store import Store, StoreUnavailable, Tables
 
 ACCOUNT, OTHER_ACCOUNT = "000000000000", "111111111111"
@@ -80,19 +87,23 @@ def put_whole(tables: Tables, key: FunctionKey) -> None:
         tables.put_version(version_of(key, version))
     tables.put_alias(alias_of(key, "live"))
     for qualifier in (LATEST, "1", "live"):
-        tables.put_event_invoke_config(config_of(key, qualifier))
+        tables.put_record(EVENT_INVOKE_CONFIGS, config_of(key, qualifier))
     for qualifier in ("", "1", "live"):
-        tables.put_resource_policy(policy_of(key, qualifier))
+        tables.put_record(RESOURCE_POLICIES, policy_of(key, qualifier))
 
 
 def configured(tables: Tables, key: FunctionKey) -> list[str]:
     """The qualifiers that have a configuration."""
-    return [config.qualifier for config in tables.event_invoke_configs(key, "", 10)]
+    return [config.qualifier for config in tables.records(EVENT_INVOKE_CONFIGS, *key.parts, after="", limit=10)]
 
 
 def with_policy(tables: Tables, key: FunctionKey) -> list[str]:
     """The qualifiers that have a policy."""
-    return [qualifier for qualifier in ("", LATEST, "1", "2", "live") if tables.resource_policy(key, qualifier)]
+    return [
+        qualifier
+        for qualifier in ("", LATEST, "1", "2", "live")
+        if tables.record(RESOURCE_POLICIES, *key.parts, qualifier)
+    ]
 
 
 def put_all(tables: Tables, *records: Function | FunctionVersion | Alias | EventInvokeConfig) -> None:
@@ -105,7 +116,7 @@ def put_all(tables: Tables, *records: Function | FunctionVersion | Alias | Event
             case Alias():
                 tables.put_alias(record)
             case EventInvokeConfig():
-                tables.put_event_invoke_config(record)
+                tables.put_record(EVENT_INVOKE_CONFIGS, record)
 
 
 @pytest.fixture(params=["sqlite", "memory"])
@@ -137,9 +148,9 @@ async def test_an_empty_store_has_nothing(store: Store):
         assert list(tables.latest_versions(ACCOUNT, REGION, "", 10)) == []
         assert list(tables.all_versions(ACCOUNT, REGION, ("", -1), 10)) == []
         assert list(tables.aliases(KEY, "", 10)) == []
-        assert tables.event_invoke_config(KEY, LATEST) is None
-        assert list(tables.event_invoke_configs(KEY, "", 10)) == []
-        assert tables.resource_policy(KEY, "") is None
+        assert tables.record(EVENT_INVOKE_CONFIGS, *KEY.parts, LATEST) is None
+        assert list(tables.records(EVENT_INVOKE_CONFIGS, *KEY.parts, after="", limit=10)) == []
+        assert tables.record(RESOURCE_POLICIES, *KEY.parts, "") is None
         assert tables.code_in_use() == set()
         assert tables.code_is_used("a" * 64) is False
         assert tables.code_bytes(ACCOUNT, REGION) == 0
@@ -164,9 +175,9 @@ async def test_records_come_back_as_they_were_put(store: Store):
         assert tables.function(KEY) == function
         assert tables.version(KEY, "3") == version
         assert tables.alias(KEY, "live") == alias
-        assert tables.event_invoke_config(KEY, "live") == config
-        assert tables.event_invoke_config(KEY, LATEST) == bare
-        assert tables.event_invoke_config(KEY, "3") is None
+        assert tables.record(EVENT_INVOKE_CONFIGS, *KEY.parts, "live") == config
+        assert tables.record(EVENT_INVOKE_CONFIGS, *KEY.parts, LATEST) == bare
+        assert tables.record(EVENT_INVOKE_CONFIGS, *KEY.parts, "3") is None
 
     await store.read(check)
 
@@ -198,7 +209,7 @@ async def test_what_is_put_again_is_replaced_and_keeps_what_hangs_on_it(store: S
         tables.put_function(Function(KEY, reserved_concurrency=5))
         tables.put_version(version_of(KEY, LATEST, "b" * 64, code_size=7))
         tables.put_alias(alias_of(KEY, "live", "2"))
-        tables.put_event_invoke_config(config_of(KEY, LATEST, max_retry_attempts=1))
+        tables.put_record(EVENT_INVOKE_CONFIGS, config_of(KEY, LATEST, max_retry_attempts=1))
 
     await store.write(work)
 
@@ -206,7 +217,7 @@ async def test_what_is_put_again_is_replaced_and_keeps_what_hangs_on_it(store: S
         assert tables.function(KEY) == Function(KEY, reserved_concurrency=5)
         assert [version.version for version in tables.versions(KEY, -1, 10)] == [LATEST, "1", "2"]
         assert [alias.function_version for alias in tables.aliases(KEY, "", 10)] == ["2"]
-        assert tables.event_invoke_config(KEY, LATEST) == config_of(KEY, LATEST, max_retry_attempts=1)
+        assert tables.record(EVENT_INVOKE_CONFIGS, *KEY.parts, LATEST) == config_of(KEY, LATEST, max_retry_attempts=1)
         assert configured(tables, KEY) == [LATEST, "1", "live"]
         assert tables.code_in_use() == {"a" * 64, "b" * 64}
         assert tables.code_bytes(ACCOUNT, REGION) == 2007
@@ -317,8 +328,8 @@ async def test_deleting_a_configuration_leaves_what_it_was_for(store: Store):
     def work(tables: Tables) -> None:
         put_whole(tables, KEY)
         put_whole(tables, OTHER_KEY)
-        tables.delete_event_invoke_config(KEY, "live")
-        tables.delete_event_invoke_config(KEY, "live")
+        tables.delete_record(EVENT_INVOKE_CONFIGS, *KEY.parts, "live")
+        tables.delete_record(EVENT_INVOKE_CONFIGS, *KEY.parts, "live")
 
     await store.write(work)
 
@@ -337,7 +348,7 @@ async def test_a_policy_goes_with_what_it_is_of(store: Store):
             put_whole(tables, key)
         seen = [with_policy(tables, KEY)]
         for change in (
-            lambda: tables.delete_resource_policy(KEY, ""),
+            lambda: tables.delete_record(RESOURCE_POLICIES, *KEY.parts, ""),
             lambda: tables.delete_version(KEY, "1"),
             lambda: tables.delete_alias(KEY, "live"),
         ):
@@ -352,7 +363,7 @@ async def test_a_policy_goes_with_what_it_is_of(store: Store):
     def check(tables: Tables) -> None:
         for key in NEIGHBOURS:
             assert with_policy(tables, key) == ["", "1", "live"]
-            assert tables.resource_policy(key, "live") == policy_of(key, "live")
+            assert tables.record(RESOURCE_POLICIES, *key.parts, "live") == policy_of(key, "live")
 
     await store.read(check)
 
@@ -362,11 +373,11 @@ async def test_a_policy_that_is_put_again_is_replaced(store: Store):
     shorter = replace(policy_of(KEY), statements=policy_of(KEY).statements[:1])
 
     def work(tables: Tables) -> None:
-        tables.put_resource_policy(policy_of(KEY))
-        tables.put_resource_policy(shorter)
+        tables.put_record(RESOURCE_POLICIES, policy_of(KEY))
+        tables.put_record(RESOURCE_POLICIES, shorter)
 
     await store.write(work)
-    assert await store.read(lambda tables: tables.resource_policy(KEY, "")) == shorter
+    assert await store.read(lambda tables: tables.record(RESOURCE_POLICIES, *KEY.parts, "")) == shorter
 
 
 @in_event_loop
@@ -376,7 +387,7 @@ async def test_deleting_what_is_not_there_does_nothing(store: Store):
         tables.delete_function(OTHER_KEY)
         tables.delete_version(KEY, "9")
         tables.delete_alias(KEY, "nobody")
-        tables.delete_resource_policy(KEY, "nobody")
+        tables.delete_record(RESOURCE_POLICIES, *KEY.parts, "nobody")
 
     await store.write(work)
     assert len(await store.read(lambda tables: tables.versions(KEY, -1, 10))) == 3
@@ -483,7 +494,9 @@ async def test_configurations_are_paged_by_qualifier(store: Store):
     await store.write(lambda tables: put_all(tables, *configs, config_of(OTHER_KEY, "M")))
 
     async def page(after: str, limit: int) -> list[str]:
-        found = await store.read(lambda tables: tables.event_invoke_configs(KEY, after, limit))
+        found = await store.read(
+            lambda tables: tables.records(EVENT_INVOKE_CONFIGS, *KEY.parts, after=after, limit=limit)
+        )
         return [config.qualifier for config in found]
 
     assert await page("", 100) == sorted(qualifiers)
@@ -545,7 +558,7 @@ async def test_accounts_and_regions_are_apart(store: Store):
         for key in (KEY, *NEIGHBOURS):
             put_all(tables, Function(key, tags={"arn": key.arn}), version_of(key, role=key.arn))
             tables.put_alias(replace(alias_of(key, "live"), description=key.arn))
-            tables.put_event_invoke_config(config_of(key, on_failure=key.arn))
+            tables.put_record(EVENT_INVOKE_CONFIGS, config_of(key, on_failure=key.arn))
 
     await store.write(work)
 
@@ -558,7 +571,7 @@ async def test_accounts_and_regions_are_apart(store: Store):
             assert version.role == key.arn
             assert alias is not None
             assert alias.description == key.arn
-            assert tables.event_invoke_config(key, LATEST) == config_of(key, on_failure=key.arn)
+            assert tables.record(EVENT_INVOKE_CONFIGS, *key.parts, LATEST) == config_of(key, on_failure=key.arn)
         assert tables.function_count(ACCOUNT, REGION) == 2
         assert tables.function_count(OTHER_ACCOUNT, REGION) == 1
         assert tables.function_count(OTHER_ACCOUNT, OTHER_REGION) == 0
@@ -720,12 +733,12 @@ async def test_a_read_cannot_change_anything(store: Store):
         lambda tables: tables.delete_function(KEY),
         lambda tables: tables.delete_version(KEY, "1"),
         lambda tables: tables.delete_alias(KEY, "live"),
-        lambda tables: tables.put_event_invoke_config(config_of(OTHER_KEY)),
-        lambda tables: tables.delete_event_invoke_config(KEY, LATEST),
-        lambda tables: tables.put_resource_policy(policy_of(OTHER_KEY)),
-        lambda tables: tables.delete_resource_policy(KEY, ""),
-        lambda tables: tables.put_bucket_notifications(notifications_of("photos")),
-        lambda tables: tables.delete_bucket_notifications("photos"),
+        lambda tables: tables.put_record(EVENT_INVOKE_CONFIGS, config_of(OTHER_KEY)),
+        lambda tables: tables.delete_record(EVENT_INVOKE_CONFIGS, *KEY.parts, LATEST),
+        lambda tables: tables.put_record(RESOURCE_POLICIES, policy_of(OTHER_KEY)),
+        lambda tables: tables.delete_record(RESOURCE_POLICIES, *KEY.parts, ""),
+        lambda tables: tables.put_record(BUCKET_NOTIFICATIONS, notifications_of("photos")),
+        lambda tables: tables.delete_record(BUCKET_NOTIFICATIONS, "photos"),
     ]
     for change in changes:
         with pytest.raises(RuntimeError, match="only reads"):
@@ -742,15 +755,15 @@ async def test_notification_configurations_come_back_by_the_names_of_buckets(sto
     photos, archive = notifications_of("photos"), notifications_of("archive", event_bridge=True)
 
     def put(tables: Tables) -> None:
-        tables.put_bucket_notifications(notifications_of("photos", event_bridge=True))
-        tables.put_bucket_notifications(archive)
-        tables.put_bucket_notifications(photos)
+        tables.put_record(BUCKET_NOTIFICATIONS, notifications_of("photos", event_bridge=True))
+        tables.put_record(BUCKET_NOTIFICATIONS, archive)
+        tables.put_record(BUCKET_NOTIFICATIONS, photos)
 
     await store.write(put)
-    assert await store.read(lambda tables: tables.bucket_notifications()) == [archive, photos]
-    await store.write(lambda tables: tables.delete_bucket_notifications("archive"))
-    await store.write(lambda tables: tables.delete_bucket_notifications("nobody's"))
-    assert await store.read(lambda tables: tables.bucket_notifications()) == [photos]
+    assert await store.read(lambda tables: tables.records(BUCKET_NOTIFICATIONS)) == [archive, photos]
+    await store.write(lambda tables: tables.delete_record(BUCKET_NOTIFICATIONS, "archive"))
+    await store.write(lambda tables: tables.delete_record(BUCKET_NOTIFICATIONS, "nobody's"))
+    assert await store.read(lambda tables: tables.records(BUCKET_NOTIFICATIONS)) == [photos]
 
 
 @in_event_loop

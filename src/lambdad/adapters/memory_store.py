@@ -8,9 +8,8 @@ from typing import TypeVar
 
 from lambdad.adapters.records import decode, encode, version_number
 from lambdad.domain.arns import LATEST, FunctionKey
-from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion
-from lambdad.domain.resource_policies import ResourcePolicy
-from lambdad.domain.s3_notifications import BucketNotifications
+from lambdad.domain.functions import Alias, Function, FunctionVersion
+from lambdad.domain.record_kinds import RecordKind, joined, key_range, subtree
 from lambdad.ports.store import StoreUnavailable, Tables
 
 T = TypeVar("T")
@@ -24,11 +23,7 @@ class MemoryTables:
         self._functions: dict[FunctionKey, str] = dict(base._functions) if base else {}
         self._versions: dict[tuple[FunctionKey, int], str] = dict(base._versions) if base else {}
         self._aliases: dict[tuple[FunctionKey, str], str] = dict(base._aliases) if base else {}
-        self._event_invoke_configs: dict[tuple[FunctionKey, str], str] = (
-            dict(base._event_invoke_configs) if base else {}
-        )
-        self._resource_policies: dict[tuple[FunctionKey, str], str] = dict(base._resource_policies) if base else {}
-        self._bucket_notifications: dict[str, str] = dict(base._bucket_notifications) if base else {}
+        self._records: dict[tuple[str, str], tuple[bool, str]] = dict(base._records) if base else {}
         self._version_numbers: dict[FunctionKey, int] = dict(base._version_numbers) if base else {}
 
     def function(self, key: FunctionKey) -> Function | None:
@@ -45,10 +40,7 @@ class MemoryTables:
             del self._versions[version]
         for alias in [place for place in self._aliases if place[0] == key]:
             del self._aliases[alias]
-        for config in [place for place in self._event_invoke_configs if place[0] == key]:
-            del self._event_invoke_configs[config]
-        for policy in [place for place in self._resource_policies if place[0] == key]:
-            del self._resource_policies[policy]
+        self._delete_records(key)
 
     def remember_version_number(self, key: FunctionKey, next_number: int) -> None:
         self._check_writable()
@@ -77,8 +69,7 @@ class MemoryTables:
         number = version_number(version)
         if number is not None:
             self._versions.pop((key, number), None)
-        self._event_invoke_configs.pop((key, version), None)
-        self._resource_policies.pop((key, version), None)
+        self._delete_records(key, version)
 
     def versions(self, key: FunctionKey, after: int, limit: int) -> Sequence[FunctionVersion]:
         numbers = sorted(number for owner, number in self._versions if owner == key and number > after)
@@ -104,51 +95,34 @@ class MemoryTables:
     def delete_alias(self, key: FunctionKey, name: str) -> None:
         self._check_writable()
         self._aliases.pop((key, name), None)
-        self._event_invoke_configs.pop((key, name), None)
-        self._resource_policies.pop((key, name), None)
+        self._delete_records(key, name)
 
     def aliases(self, key: FunctionKey, after: str, limit: int) -> Sequence[Alias]:
         names = sorted(name for owner, name in self._aliases if owner == key and name > after)
         return [decode(Alias, self._aliases[key, name]) for name in names[:limit]]
 
-    def event_invoke_config(self, key: FunctionKey, qualifier: str) -> EventInvokeConfig | None:
-        return _record(EventInvokeConfig, self._event_invoke_configs.get((key, qualifier)))
+    def record(self, kind: RecordKind[T], *key: str) -> T | None:
+        return _record(kind.record, self._records.get((kind.name, joined(key)), (False, None))[1])
 
-    def put_event_invoke_config(self, config: EventInvokeConfig) -> None:
+    def put_record(self, kind: RecordKind[T], record: T) -> None:
         self._check_writable()
-        self._event_invoke_configs[config.key, config.qualifier] = encode(config)
+        self._records[kind.name, joined(kind.key(record))] = kind.of_function, encode(record)
 
-    def delete_event_invoke_config(self, key: FunctionKey, qualifier: str) -> None:
+    def delete_record(self, kind: RecordKind[T], *key: str) -> None:
         self._check_writable()
-        self._event_invoke_configs.pop((key, qualifier), None)
+        self._records.pop((kind.name, joined(key)), None)
 
-    def event_invoke_configs(self, key: FunctionKey, after: str, limit: int) -> Sequence[EventInvokeConfig]:
-        qualifiers = sorted(
-            qualifier for owner, qualifier in self._event_invoke_configs if owner == key and qualifier > after
-        )
-        return [decode(EventInvokeConfig, self._event_invoke_configs[key, one]) for one in qualifiers[:limit]]
+    def records(self, kind: RecordKind[T], *scope: str, after: str = "", limit: int | None = None) -> Sequence[T]:
+        start, end = key_range(scope, after)
+        places = sorted(place for place in self._records if place[0] == kind.name and start <= place[1] < end)
+        return [decode(kind.record, self._records[place][1]) for place in places[:limit]]
 
-    def resource_policy(self, key: FunctionKey, qualifier: str) -> ResourcePolicy | None:
-        return _record(ResourcePolicy, self._resource_policies.get((key, qualifier)))
-
-    def put_resource_policy(self, policy: ResourcePolicy) -> None:
-        self._check_writable()
-        self._resource_policies[policy.key, policy.qualifier] = encode(policy)
-
-    def delete_resource_policy(self, key: FunctionKey, qualifier: str) -> None:
-        self._check_writable()
-        self._resource_policies.pop((key, qualifier), None)
-
-    def bucket_notifications(self) -> Sequence[BucketNotifications]:
-        return [decode(BucketNotifications, record) for _, record in sorted(self._bucket_notifications.items())]
-
-    def put_bucket_notifications(self, configuration: BucketNotifications) -> None:
-        self._check_writable()
-        self._bucket_notifications[configuration.bucket] = encode(configuration)
-
-    def delete_bucket_notifications(self, bucket: str) -> None:
-        self._check_writable()
-        self._bucket_notifications.pop(bucket, None)
+    def _delete_records(self, key: FunctionKey, *qualifier: str) -> None:
+        """The records of a function, or those of one version or alias of it."""
+        start, end = subtree((*key.parts, *qualifier))
+        for place, (of_function, _) in list(self._records.items()):
+            if of_function and start <= place[1] < end:
+                del self._records[place]
 
     def code_in_use(self) -> set[str]:
         return {decode(FunctionVersion, record).code_sha256 for record in self._versions.values()}

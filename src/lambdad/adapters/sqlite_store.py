@@ -9,9 +9,8 @@ from typing import TypeVar
 from lambdad.adapters.records import decode, encode, version_number
 from lambdad.adapters.sqlite_units import SqliteStatements, SqliteUnits, migrations_of
 from lambdad.domain.arns import LATEST, FunctionKey
-from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion
-from lambdad.domain.resource_policies import ResourcePolicy
-from lambdad.domain.s3_notifications import BucketNotifications
+from lambdad.domain.functions import Alias, Function, FunctionVersion
+from lambdad.domain.record_kinds import RecordKind, joined, key_range, subtree
 
 T = TypeVar("T")
 
@@ -25,28 +24,29 @@ class SqliteTables(SqliteStatements):
         return self._one(
             Function,
             "SELECT record FROM functions WHERE account_id = ? AND region = ? AND name = ?",
-            _columns(key),
+            key.parts,
         )
 
     def put_function(self, function: Function) -> None:
         self._change(
             "INSERT INTO functions (account_id, region, name, record) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (account_id, region, name) DO UPDATE SET record = excluded.record",
-            (*_columns(function.key), encode(function)),
+            (*function.key.parts, encode(function)),
         )
 
     def delete_function(self, key: FunctionKey) -> None:
-        for table in ("resource_policies", "event_invoke_configs", "aliases", "versions", "functions"):
-            self._change(f"DELETE FROM {table} WHERE account_id = ? AND region = ? AND name = ?", _columns(key))
+        self._delete_records(key)
+        for table in ("aliases", "versions", "functions"):
+            self._change(f"DELETE FROM {table} WHERE account_id = ? AND region = ? AND name = ?", key.parts)
 
     def remember_version_number(self, key: FunctionKey, next_number: int) -> None:
-        self._change("INSERT OR REPLACE INTO version_numbers VALUES (?, ?, ?, ?)", (*_columns(key), next_number))
+        self._change("INSERT OR REPLACE INTO version_numbers VALUES (?, ?, ?, ?)", (*key.parts, next_number))
 
     def remembered_version_number(self, key: FunctionKey) -> int:
         return self._number(
             "SELECT coalesce(max(next_number), 1) FROM version_numbers"
             " WHERE account_id = ? AND region = ? AND name = ?",
-            _columns(key),
+            key.parts,
         )
 
     def functions(self, account_id: str, region: str) -> Sequence[Function]:
@@ -60,7 +60,7 @@ class SqliteTables(SqliteStatements):
         return self._one(
             FunctionVersion,
             "SELECT record FROM versions WHERE account_id = ? AND region = ? AND name = ? AND number = ?",
-            (*_columns(key), version_number(version)),
+            (*key.parts, version_number(version)),
         )
 
     def put_version(self, version: FunctionVersion) -> None:
@@ -72,23 +72,22 @@ class SqliteTables(SqliteStatements):
             " VALUES (?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (account_id, region, name, number) DO UPDATE"
             " SET code_sha256 = excluded.code_sha256, code_size = excluded.code_size, record = excluded.record",
-            (*_columns(version.key), number, version.code_sha256, version.code_size, encode(version)),
+            (*version.key.parts, number, version.code_sha256, version.code_size, encode(version)),
         )
 
     def delete_version(self, key: FunctionKey, version: str) -> None:
         self._change(
             "DELETE FROM versions WHERE account_id = ? AND region = ? AND name = ? AND number = ?",
-            (*_columns(key), version_number(version)),
+            (*key.parts, version_number(version)),
         )
-        self.delete_event_invoke_config(key, version)
-        self.delete_resource_policy(key, version)
+        self._delete_records(key, version)
 
     def versions(self, key: FunctionKey, after: int, limit: int) -> Sequence[FunctionVersion]:
         return self._all(
             FunctionVersion,
             "SELECT record FROM versions WHERE account_id = ? AND region = ? AND name = ? AND number > ?"
             " ORDER BY number LIMIT ?",
-            (*_columns(key), after, limit),
+            (*key.parts, after, limit),
         )
 
     def latest_versions(self, account_id: str, region: str, after: str, limit: int) -> Sequence[FunctionVersion]:
@@ -113,92 +112,55 @@ class SqliteTables(SqliteStatements):
         return self._one(
             Alias,
             "SELECT record FROM aliases WHERE account_id = ? AND region = ? AND name = ? AND alias = ?",
-            (*_columns(key), name),
+            (*key.parts, name),
         )
 
     def put_alias(self, alias: Alias) -> None:
         self._change(
             "INSERT INTO aliases (account_id, region, name, alias, record) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (account_id, region, name, alias) DO UPDATE SET record = excluded.record",
-            (*_columns(alias.key), alias.name, encode(alias)),
+            (*alias.key.parts, alias.name, encode(alias)),
         )
 
     def delete_alias(self, key: FunctionKey, name: str) -> None:
         self._change(
             "DELETE FROM aliases WHERE account_id = ? AND region = ? AND name = ? AND alias = ?",
-            (*_columns(key), name),
+            (*key.parts, name),
         )
-        self.delete_event_invoke_config(key, name)
-        self.delete_resource_policy(key, name)
+        self._delete_records(key, name)
 
     def aliases(self, key: FunctionKey, after: str, limit: int) -> Sequence[Alias]:
         return self._all(
             Alias,
             "SELECT record FROM aliases WHERE account_id = ? AND region = ? AND name = ? AND alias > ?"
             " ORDER BY alias LIMIT ?",
-            (*_columns(key), after, limit),
+            (*key.parts, after, limit),
         )
 
-    def event_invoke_config(self, key: FunctionKey, qualifier: str) -> EventInvokeConfig | None:
-        return self._one(
-            EventInvokeConfig,
-            "SELECT record FROM event_invoke_configs"
-            " WHERE account_id = ? AND region = ? AND name = ? AND qualifier = ?",
-            (*_columns(key), qualifier),
-        )
+    def record(self, kind: RecordKind[T], *key: str) -> T | None:
+        return self._one(kind.record, "SELECT record FROM records WHERE kind = ? AND key = ?", (kind.name, joined(key)))
 
-    def put_event_invoke_config(self, config: EventInvokeConfig) -> None:
+    def put_record(self, kind: RecordKind[T], record: T) -> None:
         self._change(
-            "INSERT OR REPLACE INTO event_invoke_configs (account_id, region, name, qualifier, record)"
-            " VALUES (?, ?, ?, ?, ?)",
-            (*_columns(config.key), config.qualifier, encode(config)),
+            "INSERT OR REPLACE INTO records (kind, key, of_function, record) VALUES (?, ?, ?, ?)",
+            (kind.name, joined(kind.key(record)), int(kind.of_function), encode(record)),
         )
 
-    def delete_event_invoke_config(self, key: FunctionKey, qualifier: str) -> None:
-        self._change(
-            "DELETE FROM event_invoke_configs WHERE account_id = ? AND region = ? AND name = ? AND qualifier = ?",
-            (*_columns(key), qualifier),
-        )
+    def delete_record(self, kind: RecordKind[T], *key: str) -> None:
+        self._change("DELETE FROM records WHERE kind = ? AND key = ?", (kind.name, joined(key)))
 
-    def event_invoke_configs(self, key: FunctionKey, after: str, limit: int) -> Sequence[EventInvokeConfig]:
+    def records(self, kind: RecordKind[T], *scope: str, after: str = "", limit: int | None = None) -> Sequence[T]:
+        start, end = key_range(scope, after)
         return self._all(
-            EventInvokeConfig,
-            "SELECT record FROM event_invoke_configs WHERE account_id = ? AND region = ? AND name = ? AND qualifier > ?"
-            " ORDER BY qualifier LIMIT ?",
-            (*_columns(key), after, limit),
+            kind.record,
+            "SELECT record FROM records WHERE kind = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
+            (kind.name, start, end, -1 if limit is None else limit),
         )
 
-    def resource_policy(self, key: FunctionKey, qualifier: str) -> ResourcePolicy | None:
-        return self._one(
-            ResourcePolicy,
-            "SELECT record FROM resource_policies WHERE account_id = ? AND region = ? AND name = ? AND qualifier = ?",
-            (*_columns(key), qualifier),
-        )
-
-    def put_resource_policy(self, policy: ResourcePolicy) -> None:
-        self._change(
-            "INSERT OR REPLACE INTO resource_policies (account_id, region, name, qualifier, record)"
-            " VALUES (?, ?, ?, ?, ?)",
-            (*_columns(policy.key), policy.qualifier, encode(policy)),
-        )
-
-    def delete_resource_policy(self, key: FunctionKey, qualifier: str) -> None:
-        self._change(
-            "DELETE FROM resource_policies WHERE account_id = ? AND region = ? AND name = ? AND qualifier = ?",
-            (*_columns(key), qualifier),
-        )
-
-    def bucket_notifications(self) -> Sequence[BucketNotifications]:
-        return self._all(BucketNotifications, "SELECT record FROM bucket_notifications ORDER BY bucket", ())
-
-    def put_bucket_notifications(self, configuration: BucketNotifications) -> None:
-        self._change(
-            "INSERT OR REPLACE INTO bucket_notifications (bucket, record) VALUES (?, ?)",
-            (configuration.bucket, encode(configuration)),
-        )
-
-    def delete_bucket_notifications(self, bucket: str) -> None:
-        self._change("DELETE FROM bucket_notifications WHERE bucket = ?", (bucket,))
+    def _delete_records(self, key: FunctionKey, *qualifier: str) -> None:
+        """The records of a function, or those of one version or alias of it."""
+        scope = subtree((*key.parts, *qualifier))
+        self._change("DELETE FROM records WHERE of_function AND key >= ? AND key < ?", scope)
 
     def code_in_use(self) -> set[str]:
         return {digest for (digest,) in self._rows("SELECT DISTINCT code_sha256 FROM versions", ())}
@@ -221,10 +183,6 @@ class SqliteTables(SqliteStatements):
 
     def _all(self, cls: type[T], sql: str, values: Sequence[object]) -> list[T]:
         return [decode(cls, record) for (record,) in self._rows(sql, values)]
-
-
-def _columns(key: FunctionKey) -> tuple[str, str, str]:
-    return key.account_id, key.region, key.name
 
 
 class SqliteStore(SqliteUnits[SqliteTables]):

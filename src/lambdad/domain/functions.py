@@ -6,9 +6,11 @@ import datetime
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from lambdad.domain import quotas
 from lambdad.domain.arns import LATEST, FunctionKey
+from lambdad.domain.record_kinds import RecordKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,11 @@ class EventInvokeConfig:
     @property
     def arn(self) -> str:
         return self.key.qualified_arn(self.qualifier)
+
+
+EVENT_INVOKE_CONFIGS: Final = RecordKind(
+    "event_invoke_config", EventInvokeConfig, lambda config: (*config.key.parts, config.qualifier), of_function=True
+)
 
 
 def new_revision_id() -> str:

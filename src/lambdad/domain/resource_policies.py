@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from lambdad.domain.arns import FunctionKey
 from lambdad.domain.errors import InvalidParameterValueException
+from lambdad.domain.record_kinds import RecordKind
 
 INVOKE_FUNCTION: Final = "lambda:InvokeFunction"
 SOURCE_ARN: Final = "AWS:SourceArn"
@@ -69,6 +70,11 @@ class ResourcePolicy:
         """The policy as GetPolicy shows it, whose length is what the quota counts."""
         statements = [statement.document() for statement in self.statements]
         return to_json({"Version": _VERSION, "Id": "default", "Statement": statements})
+
+
+RESOURCE_POLICIES: Final = RecordKind(
+    "resource_policy", ResourcePolicy, lambda policy: (*policy.key.parts, policy.qualifier), of_function=True
+)
 
 
 @dataclass(frozen=True, slots=True)

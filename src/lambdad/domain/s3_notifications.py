@@ -20,6 +20,7 @@ from urllib.parse import unquote_plus
 from xml.etree.ElementTree import Element, SubElement
 
 from lambdad.domain import destinations
+from lambdad.domain.record_kinds import RecordKind
 from lambdad.domain.s3_xml import NAMESPACE, InvalidArgument, MalformedXML, read, text_of, write
 
 CONFIGURATIONS_MAX: Final = 100
@@ -143,6 +144,11 @@ class BucketNotifications:
 
     def matching(self, event: str, key: str) -> list[Notification]:
         return [one for one in self.notifications if one.matches(event, key)]
+
+
+BUCKET_NOTIFICATIONS: Final = RecordKind(
+    "bucket_notifications", BucketNotifications, lambda notifications: (notifications.bucket,)
+)
 
 
 def bucket_arn(bucket: str) -> str:

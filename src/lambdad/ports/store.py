@@ -12,11 +12,11 @@ from typing import Protocol, TypeVar
 
 from lambdad.domain.arns import FunctionKey
 from lambdad.domain.errors import LambdadError
-from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion
-from lambdad.domain.resource_policies import ResourcePolicy
-from lambdad.domain.s3_notifications import BucketNotifications
+from lambdad.domain.functions import Alias, Function, FunctionVersion
+from lambdad.domain.record_kinds import RecordKind
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class StoreUnavailable(LambdadError):
@@ -31,7 +31,7 @@ class Tables(Protocol):
     def put_function(self, function: Function) -> None: ...
 
     def delete_function(self, key: FunctionKey) -> None:
-        """Remove a function with its versions, its aliases and their configurations and policies."""
+        """Remove a function with its versions, its aliases and the records of all of them."""
 
     def remember_version_number(self, key: FunctionKey, next_number: int) -> None:
         """Keep the number that the next version is to have, beyond the deletion of the function."""
@@ -46,7 +46,7 @@ class Tables(Protocol):
     def put_version(self, version: FunctionVersion) -> None: ...
 
     def delete_version(self, key: FunctionKey, version: str) -> None:
-        """Remove a version with its configuration of asynchronous invocations and its policy."""
+        """Remove a version with its records."""
 
     def versions(self, key: FunctionKey, after: int, limit: int) -> Sequence[FunctionVersion]:
         """Versions of one function whose number is above `after`; `$LATEST` is number 0, so -1 begins with it."""
@@ -64,32 +64,21 @@ class Tables(Protocol):
     def put_alias(self, alias: Alias) -> None: ...
 
     def delete_alias(self, key: FunctionKey, name: str) -> None:
-        """Remove an alias with its configuration of asynchronous invocations and its policy."""
+        """Remove an alias with its records."""
 
     def aliases(self, key: FunctionKey, after: str, limit: int) -> Sequence[Alias]: ...
 
-    def event_invoke_config(self, key: FunctionKey, qualifier: str) -> EventInvokeConfig | None: ...
+    def record(self, kind: RecordKind[R], *key: str) -> R | None:
+        """The record of a kind that has this key."""
 
-    def put_event_invoke_config(self, config: EventInvokeConfig) -> None: ...
+    def put_record(self, kind: RecordKind[R], record: R) -> None:
+        """Add a record, or replace the one that has its key."""
 
-    def delete_event_invoke_config(self, key: FunctionKey, qualifier: str) -> None: ...
+    def delete_record(self, kind: RecordKind[R], *key: str) -> None:
+        """Remove the record that has this key; nothing happens when there is none."""
 
-    def event_invoke_configs(self, key: FunctionKey, after: str, limit: int) -> Sequence[EventInvokeConfig]:
-        """The configurations of one function whose qualifier sorts after `after`."""
-
-    def resource_policy(self, key: FunctionKey, qualifier: str) -> ResourcePolicy | None:
-        """The policy of a version or alias; with an empty qualifier, that of the function's unqualified ARN."""
-
-    def put_resource_policy(self, policy: ResourcePolicy) -> None: ...
-
-    def delete_resource_policy(self, key: FunctionKey, qualifier: str) -> None: ...
-
-    def bucket_notifications(self) -> Sequence[BucketNotifications]:
-        """The notification configurations of all buckets, whoever has them, by the buckets' names."""
-
-    def put_bucket_notifications(self, configuration: BucketNotifications) -> None: ...
-
-    def delete_bucket_notifications(self, bucket: str) -> None: ...
+    def records(self, kind: RecordKind[R], *scope: str, after: str = "", limit: int | None = None) -> Sequence[R]:
+        """The records whose keys begin with `scope`, in order, from behind those whose next part is `after`."""
 
     def code_in_use(self) -> set[str]:
         """The digest of every package that some version refers to."""

@@ -14,7 +14,7 @@ from lambdad.domain.arns import LATEST, FunctionKey, FunctionReference
 from lambdad.domain.destinations import Destination
 from lambdad.domain.errors import InvalidParameterValueException, ResourceNotFoundException
 from lambdad.domain.events import Purpose
-from lambdad.domain.functions import EventInvokeConfig, FunctionVersion
+from lambdad.domain.functions import EVENT_INVOKE_CONFIGS, EventInvokeConfig, FunctionVersion
 from lambdad.ports.clock import Clock
 from lambdad.ports.destinations import DestinationCheck
 from lambdad.ports.store import Store, Tables
@@ -78,7 +78,8 @@ class EventInvokeConfigsService:
     async def delete(self, reference: FunctionReference) -> None:
         def work(tables: Tables) -> None:
             _require_version(tables, reference)
-            tables.delete_event_invoke_config(reference.key, _require_config(tables, reference).qualifier)
+            config = _require_config(tables, reference)
+            tables.delete_record(EVENT_INVOKE_CONFIGS, *config.key.parts, config.qualifier)
 
         await self._store.write(work)
         self._changed(reference.key)
@@ -91,7 +92,7 @@ class EventInvokeConfigsService:
         def work(tables: Tables) -> Sequence[EventInvokeConfig]:
             if tables.function(reference.key) is None:
                 raise ResourceNotFoundException(NO_FUNCTION)
-            return tables.event_invoke_configs(reference.key, after, limit + 1)
+            return tables.records(EVENT_INVOKE_CONFIGS, *reference.key.parts, after=after, limit=limit + 1)
 
         configs = await self._store.read(work)
         shown = configs[:limit]
@@ -125,7 +126,7 @@ class EventInvokeConfigsService:
                 on_success=settings.get("on_success", before.on_success) or None,
                 on_failure=settings.get("on_failure", before.on_failure) or None,
             )
-            tables.put_event_invoke_config(config)
+            tables.put_record(EVENT_INVOKE_CONFIGS, config)
             return config
 
         config = await self._store.write(work)
@@ -151,7 +152,7 @@ def _require_version(tables: Tables, reference: FunctionReference) -> FunctionVe
 
 
 def _require_config(tables: Tables, reference: FunctionReference) -> EventInvokeConfig:
-    config = tables.event_invoke_config(reference.key, _qualifier(reference))
+    config = tables.record(EVENT_INVOKE_CONFIGS, *reference.key.parts, _qualifier(reference))
     if config is None:
         arn = reference.key.qualified_arn(_qualifier(reference))
         raise ResourceNotFoundException(f"The function {arn} doesn't have an EventInvokeConfig")

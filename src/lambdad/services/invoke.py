@@ -11,7 +11,7 @@ from typing import Final
 
 from lambdad.domain.arns import LATEST, FunctionKey, FunctionReference
 from lambdad.domain.errors import RecursiveInvocationException, ServiceError, TooManyRequestsException
-from lambdad.domain.functions import Alias, EventInvokeConfig, Function, FunctionVersion
+from lambdad.domain.functions import EVENT_INVOKE_CONFIGS, Alias, EventInvokeConfig, Function, FunctionVersion
 from lambdad.domain.invocations import Invocation, Outcome
 from lambdad.domain.metric_names import MetricName
 from lambdad.domain.tracing import RECURSION_LIMIT, function_mark, trace_header
@@ -94,7 +94,7 @@ class Targets:
             additional = None
             if alias is not None and alias.additional_version is not None:
                 additional = tables.version(reference.key, alias.additional_version)
-            config = tables.event_invoke_config(reference.key, reference.qualifier or LATEST)
+            config = tables.record(EVENT_INVOKE_CONFIGS, *reference.key.parts, reference.qualifier or LATEST)
             return Target.of(function, version, alias, additional, config)
 
         target = await self._store.read(work)

@@ -20,6 +20,7 @@ from lambdad.domain.errors import (
 from lambdad.domain.functions import Alias, FunctionVersion, new_revision_id
 from lambdad.domain.resource_policies import (
     INVOKE_FUNCTION,
+    RESOURCE_POLICIES,
     SOURCE_ACCOUNT,
     SOURCE_ARN,
     AccessRequest,
@@ -63,7 +64,7 @@ class PermissionsService:
         def work(tables: Tables) -> Statement:
             subject = _subject(tables, reference)
             _check_revision(subject, revision_id)
-            before = tables.resource_policy(reference.key, _qualifier(reference))
+            before = tables.record(RESOURCE_POLICIES, *reference.key.parts, _qualifier(reference))
             statements = before.statements if before else ()
             if any(statement.sid == grant.sid for statement in statements):
                 raise ResourceConflictException(
@@ -77,7 +78,7 @@ class PermissionsService:
                 raise PolicyLengthExceededException(
                     f"The final policy size ({size}) is bigger than the limit ({quotas.RESOURCE_POLICY_BYTES})."
                 )
-            tables.put_resource_policy(policy)
+            tables.put_record(RESOURCE_POLICIES, policy)
             _renew(tables, subject)
             return statement
 
@@ -89,7 +90,7 @@ class PermissionsService:
         """Remove a statement. Raises ResourceNotFoundException and PreconditionFailedException."""
 
         def work(tables: Tables) -> None:
-            policy = tables.resource_policy(reference.key, _qualifier(reference))
+            policy = tables.record(RESOURCE_POLICIES, *reference.key.parts, _qualifier(reference))
             if policy is None:
                 raise ResourceNotFoundException("No policy is associated with the given resource.")
             left = tuple(statement for statement in policy.statements if statement.sid != sid)
@@ -98,9 +99,9 @@ class PermissionsService:
             subject = _subject(tables, reference)
             _check_revision(subject, revision_id)
             if left:
-                tables.put_resource_policy(replace(policy, statements=left))
+                tables.put_record(RESOURCE_POLICIES, replace(policy, statements=left))
             else:
-                tables.delete_resource_policy(policy.key, policy.qualifier)
+                tables.delete_record(RESOURCE_POLICIES, *policy.key.parts, policy.qualifier)
             _renew(tables, subject)
 
         await self._store.write(work)
@@ -110,7 +111,7 @@ class PermissionsService:
         """A policy and its revision id. Raises ResourceNotFoundException."""
 
         def work(tables: Tables) -> tuple[ResourcePolicy, str]:
-            policy = tables.resource_policy(reference.key, _qualifier(reference))
+            policy = tables.record(RESOURCE_POLICIES, *reference.key.parts, _qualifier(reference))
             if policy is None:
                 raise ResourceNotFoundException("The resource you requested does not exist.")
             return policy, _subject(tables, reference).revision_id
@@ -137,7 +138,7 @@ class PermissionsService:
 
     async def _allows(self, reference: FunctionReference, request: AccessRequest) -> bool:
         def work(tables: Tables) -> bool:
-            policy = tables.resource_policy(reference.key, _qualifier(reference))
+            policy = tables.record(RESOURCE_POLICIES, *reference.key.parts, _qualifier(reference))
             return policy is not None and allows(policy.statements, request)
 
         return await self._store.read(work)

@@ -30,6 +30,7 @@ from lambdad.domain.s3_events import (
     trial_event,
 )
 from lambdad.domain.s3_notifications import (
+    BUCKET_NOTIFICATIONS,
     BucketNotifications,
     Kind,
     Notification,
@@ -96,7 +97,7 @@ class S3Notifications:
 
     async def start(self) -> None:
         """Take up the configurations. Raises StoreUnavailable."""
-        found = await self._store.read(lambda tables: tables.bucket_notifications())
+        found = await self._store.read(lambda tables: tables.records(BUCKET_NOTIFICATIONS))
         self._buckets = {configuration.bucket: configuration for configuration in found}
 
     def attention(self, request: NeighbourRequest) -> Attention:
@@ -155,10 +156,10 @@ class S3Notifications:
             if not skips:
                 await self._try(request, wanted)
             if wanted.is_empty:
-                await self._store.write(lambda tables: tables.delete_bucket_notifications(name))
+                await self._store.write(lambda tables: tables.delete_record(BUCKET_NOTIFICATIONS, name))
                 self._buckets.pop(name, None)
             else:
-                await self._store.write(lambda tables: tables.put_bucket_notifications(wanted))
+                await self._store.write(lambda tables: tables.put_record(BUCKET_NOTIFICATIONS, wanted))
                 self._buckets[name] = wanted
 
     async def _require_bucket(self, request: NeighbourRequest, name: str) -> str:
@@ -192,7 +193,7 @@ class S3Notifications:
 
     async def _forget(self, name: str) -> None:
         async with self._changing:
-            await self._store.write(lambda tables: tables.delete_bucket_notifications(name))
+            await self._store.write(lambda tables: tables.delete_record(BUCKET_NOTIFICATIONS, name))
             self._buckets.pop(name, None)
 
     async def _refusal(self, bucket: BucketNotifications, wanted: Notification, *, skips: bool) -> str:

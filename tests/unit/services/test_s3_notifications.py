@@ -14,6 +14,7 @@ from lambdad.adapters.clock import FakeClock
 from lambdad.adapters.memory_store import MemoryStore
 from lambdad.domain.arns import FunctionReference
 from lambdad.domain.dispatches import Dispatch
+from lambdad.domain.s3_notifications import BUCKET_NOTIFICATIONS
 from lambdad.domain.s3_requests import POST_OBJECT
 from lambdad.domain.s3_xml import read, text_of
 from lambdad.ports.backends import Attention, NeighbourAnswer, NeighbourRequest
@@ -319,7 +320,7 @@ async def test_queues_and_topics_are_there():
         "The destination topic does not exist",
     ]
     assert not world.dispatcher.dispatches
-    assert await world.store.read(lambda tables: tables.bucket_notifications()) == []
+    assert await world.store.read(lambda tables: tables.records(BUCKET_NOTIFICATIONS)) == []
 
 
 @pytest.mark.parametrize("skips", ["true", "false"])
@@ -380,7 +381,7 @@ async def test_what_cannot_be_tried_is_not_configured():
     world.dispatcher.failure = StoreUnavailable("the disk is full")
     with pytest.raises(StoreUnavailable):
         await world.put(configuration(queue("s3:ObjectCreated:*")))
-    assert await world.store.read(lambda tables: tables.bucket_notifications()) == []
+    assert await world.store.read(lambda tables: tables.records(BUCKET_NOTIFICATIONS)) == []
     world.dispatcher.failure = None
     assert (await world.put(configuration(queue("s3:ObjectCreated:*")))).status == 200
     assert len(world.dispatcher.dispatches) == 1
@@ -391,7 +392,7 @@ async def test_an_empty_configuration_ends_it():
     world = World()
     await world.put(configuration(function("s3:ObjectCreated:*")))
     await world.put(configuration())
-    assert await world.store.read(lambda tables: tables.bucket_notifications()) == []
+    assert await world.store.read(lambda tables: tables.records(BUCKET_NOTIFICATIONS)) == []
     assert world.notifications.attention(request_of("PutObject", f"{BUCKET}/a")) is Attention.NONE
 
 
@@ -400,7 +401,7 @@ async def test_a_deleted_bucket_has_no_configuration_left():
     world = World()
     await world.put(configuration(function("s3:ObjectCreated:*")))
     assert await world.happens("DeleteBucket", "", status=204) == []
-    assert await world.store.read(lambda tables: tables.bucket_notifications()) == []
+    assert await world.store.read(lambda tables: tables.records(BUCKET_NOTIFICATIONS)) == []
     assert world.notifications.attention(request_of("PutObject", f"{BUCKET}/a")) is Attention.NONE
 
 
@@ -409,12 +410,12 @@ async def test_a_bucket_that_s3_has_lost_leaves_its_namesake_nothing():
     world = World()
     await world.put(configuration(function("s3:ObjectCreated:*")))
     assert await world.happens("CreateBucket", "") == []
-    assert len(await world.store.read(lambda tables: tables.bucket_notifications())) == 1, "it is there still"
+    assert len(await world.store.read(lambda tables: tables.records(BUCKET_NOTIFICATIONS))) == 1, "it is there still"
     del world.neighbours.buckets[BUCKET]
     create = request_of("CreateBucket", BUCKET)
     assert world.notifications.attention(create) is Attention.HEAD
     assert await world.notifications.before(create) is None
-    assert await world.store.read(lambda tables: tables.bucket_notifications()) == []
+    assert await world.store.read(lambda tables: tables.records(BUCKET_NOTIFICATIONS)) == []
 
 
 # Attention.
@@ -727,7 +728,7 @@ async def test_configurations_put_at_once_end_the_same_in_memory_and_on_disk():
     world = World()
     bodies = [configuration(function("s3:ObjectCreated:*", prefix=f"{number}/")) for number in range(20)]
     await asyncio.gather(*(world.put(body) for body in bodies))
-    (kept,) = await world.store.read(lambda tables: tables.bucket_notifications())
+    (kept,) = await world.store.read(lambda tables: tables.records(BUCKET_NOTIFICATIONS))
     answer = await world.get()
     assert isinstance(answer.body, bytes)
     rule = read(answer.body).find("CloudFunctionConfiguration/Filter/S3Key/FilterRule")
