@@ -38,6 +38,7 @@ from lambdad.adapters.unpacked_code import UnpackedCode
 from lambdad.adapters.web import HttpWeb
 from lambdad.adapters.zip_packages import inspect
 from lambdad.domain.arns import FunctionKey
+from lambdad.domain.functions import FunctionVersion
 from lambdad.domain.logs import ServiceUnavailableException
 from lambdad.domain.neighbour_services import NATIVE
 from lambdad.domain.settings import Settings, neighbour_endpoints
@@ -72,6 +73,7 @@ from lambdad.services.event_queue import EventQueue, QueueLimits
 from lambdad.services.function_log import FunctionLogs
 from lambdad.services.functions import FunctionsService
 from lambdad.services.invoke import InvokeService, Targets
+from lambdad.services.launching import LaunchParts
 from lambdad.services.log_subscriptions import LogSubscriptions
 from lambdad.services.logs import LogsService
 from lambdad.services.metric_data import MetricData
@@ -138,14 +140,17 @@ class Daemon:
     def _local_host(self, driver: SandboxDriver) -> LocalHost:
         return LocalHost(
             HostParts(
-                clock=self._clock,
-                driver=driver,
-                code=self._code_directories,
-                commands=LocalRuntimeCommands(self.runtimes),
-                listener=RuntimeListener,
-                log_sink=self._function_logs.open,
-                endpoint_url=lambda: self.endpoint_url,
-                serve_endpoint=lambda listener: self._server.accept_on(listener),
+                LaunchParts(
+                    clock=self._clock,
+                    driver=driver,
+                    code=self._code_directories,
+                    commands=LocalRuntimeCommands(self.runtimes),
+                    listener=RuntimeListener,
+                    log_sink=self._function_logs.open,
+                    variables=_variables,
+                    endpoint_url=lambda: self.endpoint_url,
+                    serve_endpoint=lambda listener: self._server.accept_on(listener),
+                ),
                 memory=SystemMemoryGauge(),
                 memory_reserve_mb=self.settings.memory_reserve_mb,
                 idle_s=self.settings.idle_timeout,
@@ -329,6 +334,10 @@ class Daemon:
             "log_events_discarded": self._logs.discarded_events,
             "log_events_undelivered": self._subscriptions.dropped_events,
         }
+
+
+async def _variables(version: FunctionVersion) -> Mapping[str, str]:
+    return version.environment
 
 
 def _processors() -> int:

@@ -170,7 +170,7 @@ class Stage:
             (code / "app.py").write_text(source + PYTHON_END)
         else:
             (code / "app.js").write_text(source + NODE_END)
-        places = self.driver.places(self.program, code)
+        places = self.driver.places(self.program, code, None)
         environment = {
             "_HANDLER": "app.handler",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb),

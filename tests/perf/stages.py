@@ -76,7 +76,7 @@ DOORS = (
     Door("lambdad.ingress.http:HttpConnection", "on_message_complete", BEGIN, "request parsed"),
     Door("lambdad.services.pool:LocalHost", "begin", BEGIN, "function known, admitted"),
     Door("lambdad.services.pool:LocalHost", "invoke", BEGIN, "no environment is free: one is asked for"),
-    Door("lambdad.services.pool:LocalHost", "_launch", BEGIN, "launch begins"),
+    Door("lambdad.services.launching:Launching", "launch", BEGIN, "launch begins"),
     Door("lambdad.ingress.runtime_api:RuntimeListener", "open", END, "code found, Runtime API listens"),
     Door("lambdad.adapters.sandboxes.warm_pool:WarmPool", "take", END, "sandbox taken"),
     Door("lambdad.adapters.sandboxes.zygotes:ZygoteSandbox", "assign", END, "code and /tmp mounted, variables sent"),

@@ -196,7 +196,7 @@ class ProcessDriver:
     def addresses(self) -> Addresses | None:
         return None
 
-    def places(self, program: Program, code: Path) -> Places:
+    def places(self, program: Program, code: Path, layers: Path | None) -> Places:
         libraries = f"{code}:{code}/lib:/opt/lib"
         if program.executable is None:
             return Places(str(code), str(code), SYSTEM_PATH, libraries)

@@ -12,7 +12,7 @@ from lambdad.domain.runtimes import Language, Version
 from lambdad.ports.runtimes import InstalledRuntime, Runtimes
 from lambdad.ports.sandbox import Program
 from lambdad.services.functions import runtime_version
-from lambdad.services.pool import RuntimeCommand
+from lambdad.services.launching import RuntimeCommand
 
 BOOTSTRAPS: Final = Path(lambdad_runtime.__file__).parent
 SYSTEM_PATH: Final = "/usr/local/bin:/usr/bin:/bin:/opt/bin"
@@ -24,7 +24,7 @@ _HEAD_BYTES: Final = 256
 
 
 class LocalRuntimeCommands:
-    """A `lambdad.services.pool.RuntimeCommands` over the runtimes that were found on this machine."""
+    """A `lambdad.services.launching.RuntimeCommands` over the runtimes that were found on this machine."""
 
     def __init__(self, runtimes: Runtimes) -> None:
         self._runtimes = runtimes

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configur
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,6 +38,12 @@ RESERVED: Final = frozenset(
     }
 )
 LANG: Final = "en_US.UTF-8"
+ON_DEMAND: Final = "on-demand"
+PROVISIONED: Final = "provisioned-concurrency"
+"""What `AWS_LAMBDA_INITIALIZATION_TYPE` may say.
+
+https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+"""
 _REFUSED: Final = (
     "Lambda was unable to configure your environment variables because the environment variables you have provided "
 )
@@ -54,6 +61,7 @@ class Surroundings:
     library_path: str
     log_stream: str
     credentials: TemporaryCredentials
+    initialization_type: str = ON_DEMAND
 
 
 def check(version: FunctionVersion) -> None:
@@ -80,8 +88,8 @@ def check(version: FunctionVersion) -> None:
         raise InvalidParameterValueException("The handler contains a null character.")
 
 
-def build(version: FunctionVersion, around: Surroundings) -> dict[str, str]:
-    """Everything that the function's process finds in its environment."""
+def build(version: FunctionVersion, own: Mapping[str, str], around: Surroundings) -> dict[str, str]:
+    """Everything that the function's process finds in its environment; `own` are its variables in clear text."""
     variables = {
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
         "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
@@ -91,7 +99,7 @@ def build(version: FunctionVersion, around: Surroundings) -> dict[str, str]:
         "PATH": around.path,
         "TZ": ":UTC",
     }
-    variables.update(version.environment)
+    variables.update(own)
     variables.update(
         {
             "_HANDLER": version.handler,
@@ -100,7 +108,7 @@ def build(version: FunctionVersion, around: Surroundings) -> dict[str, str]:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_mb),
             "AWS_LAMBDA_FUNCTION_NAME": version.key.name,
             "AWS_LAMBDA_FUNCTION_VERSION": version.version,
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_INITIALIZATION_TYPE": around.initialization_type,
             "AWS_LAMBDA_LOG_FORMAT": version.logging.log_format,
             "AWS_LAMBDA_LOG_GROUP_NAME": version.logging.log_group,
             "AWS_LAMBDA_LOG_STREAM_NAME": around.log_stream,

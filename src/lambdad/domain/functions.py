@@ -10,6 +10,7 @@ from typing import Final
 
 from lambdad.domain import quotas
 from lambdad.domain.arns import LATEST, FunctionKey
+from lambdad.domain.layers import LayerUse
 from lambdad.domain.record_kinds import RecordKind
 
 
@@ -53,6 +54,12 @@ class FunctionVersion:
     """Of a published version: the description that `$LATEST` had then. Publishing can give a version one of its own."""
     dead_letter_arn: str = ""
     """The queue or topic that gets asynchronous events which have failed; empty for none."""
+    layers: tuple[LayerUse, ...] = ()
+    """In the order in which they are merged; later ones are laid over earlier ones."""
+    code_unzipped_bytes: int = 0
+    signing_profile_version_arn: str = ""
+    signing_job_arn: str = ""
+    """Of the package: with what and by which job of AWS Signer it was signed; empty when it was not checked."""
     configuration_revision_id: str = ""
     """The revision that its code and configuration are of, where only permissions have changed since."""
 
@@ -125,6 +132,7 @@ class Function:
     reserved_concurrency: int | None = None
     recursive_loop: str = "Terminate"
     """What becomes of a recursive loop: `Terminate` or `Allow`."""
+    code_signing_config_arn: str = ""
 
 
 @dataclass(frozen=True, slots=True)

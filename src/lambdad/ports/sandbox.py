@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -48,7 +48,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where a function finds things inside its sandbox: its code, the runtime's files, programs and libraries.
+    """Where a function finds things inside its sandbox: its code, its layers, the runtime's files, programs, libraries.
 
     The last two are values of PATH and LD_LIBRARY_PATH.
     """
@@ -57,6 +57,7 @@ class Places:
     runtime_dir: str
     path: str
     library_path: str
+    layers: str = "/opt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +70,20 @@ class Addresses:
 
 @dataclass(frozen=True, slots=True)
 class SandboxSpec:
-    """What a driver needs to know of one function: what runs, with which variables and code, within which limits."""
+    """What a driver needs to know of one function: what runs, with which variables and code, within which limits.
+
+    `layers` is the directory that is to be its `/opt`. `extensions` are names of programs in `extensions` below that,
+    which are started before the runtime, each with `extension_environment` for its variables.
+    """
 
     program: Program
     environment: Mapping[str, str]
     code: Path
     memory_mb: int
     ephemeral_storage_mb: int
+    layers: Path | None = None
+    extensions: tuple[str, ...] = ()
+    extension_environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sandbox(Protocol):
@@ -86,8 +94,27 @@ class Sandbox(Protocol):
         """The read end, non-blocking, of the pipe that is the process's stdout, stderr and telemetry descriptor."""
 
     @property
+    def extension_output_fd(self) -> int:
+        """The same of its extensions together, their stdout and stderr; -1 where it has none."""
+
+    @property
     def listeners(self) -> Sequence[socket.socket]:
         """For a function in a network of its own: bound sockets in it for the Runtime API and the endpoint."""
+
+    async def start_runtime(self) -> None:
+        """Let the runtime begin, which has waited for the extensions to register. Without any it has begun already.
+
+        Raises SandboxFailed.
+        """
+
+    def when_extension_ends(self, callback: Callable[[str, ExitStatus], None]) -> None:
+        """`callback` is called with the name of each extension whose process ends, also of one that has already."""
+
+    def terminate_runtime(self) -> None:
+        """Ask the runtime's process to end: SIGTERM."""
+
+    async def connect(self, port: int) -> socket.socket:
+        """A TCP connection to a port of the sandbox's own loopback, non-blocking. Raises OSError."""
 
     async def wait(self) -> ExitStatus:
         """Return when the runtime's process has ended."""
@@ -127,7 +154,7 @@ class SandboxDriver(Protocol):
     def addresses(self) -> Addresses | None:
         """What functions call when they have a network of their own; None when they share the host's."""
 
-    def places(self, program: Program, code: Path) -> Places:
+    def places(self, program: Program, code: Path, layers: Path | None) -> Places:
         """Where a function finds things."""
 
     def prepare(self, program: Program) -> None:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 
 from lambdad.domain import invocations, lifecycle, quotas
+from lambdad.domain.environment_variables import ON_DEMAND
 from lambdad.domain.errors import LambdadError
 from lambdad.domain.functions import FunctionVersion
 from lambdad.domain.invocations import ExitStatus, Invocation, Outcome, PlatformError
@@ -44,8 +45,10 @@ class Environment:
         log_stream: str,
         on_idle: Callable[[Environment], None],
         on_end: Callable[[Environment], None],
+        initialization_type: str = ON_DEMAND,
     ) -> None:
         self.version = version
+        self.initialization_type = initialization_type
         self.log_stream = log_stream
         self.state = State.STARTING
         self.retired = False

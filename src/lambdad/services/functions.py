@@ -418,7 +418,9 @@ def _page(versions: Sequence[FunctionVersion], limit: int) -> Page:
 
 
 def _with_code(version: FunctionVersion, info: PackageInfo) -> FunctionVersion:
-    return replace(version, code_sha256=info.sha256_hex, code_size=info.code_size)
+    return replace(
+        version, code_sha256=info.sha256_hex, code_size=info.code_size, code_unzipped_bytes=info.unzipped_bytes
+    )
 
 
 def _changed_configuration(latest: FunctionVersion, changes: Mapping[str, Any]) -> FunctionVersion:

@@ -41,7 +41,7 @@ AROUND = Surroundings(
 
 
 def test_what_a_function_finds() -> None:
-    found = environment_variables.build(VERSION, AROUND)
+    found = environment_variables.build(VERSION, VERSION.environment, AROUND)
     assert found["_HANDLER"] == "app.handler"
     assert found["AWS_EXECUTION_ENV"] == "AWS_Lambda_python3.12"
     assert found["AWS_REGION"] == found["AWS_DEFAULT_REGION"] == "eu-west-1"

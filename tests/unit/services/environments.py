@@ -131,7 +131,7 @@ class FakeDriver:
         self.room: int | None = None
         self.while_launching: Callable[[], None] = lambda: None
 
-    def places(self, program: Program, code: Any) -> Places:
+    def places(self, program: Program, code: Any, layers: Any) -> Places:
         return Places(str(code), "/runtime", "/bin", "/lib")
 
     def prepare(self, program: Program) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lambdad.adapters.clock import FakeClock
+from lambdad.domain.functions import FunctionVersion
 from lambdad.domain.invocations import Outcome
 from lambdad.domain.runtimes import Language
 from lambdad.ports.sandbox import Program
 from lambdad.services.environment import Environment
-from lambdad.services.pool import HostParts, LocalHost, RuntimeCommand
+from lambdad.services.launching import LaunchParts, RuntimeCommand
+from lambdad.services.pool import HostParts, LocalHost
 from unit.services.environments import VERSION, FakeDriver, FakeLog, FakeRuntime, invocation
 
 PROGRAM = Program(Language.PYTHON, Path("/python"))
@@ -87,6 +89,13 @@ class FakeCode:
     async def directory_for(self, code_sha256: str) -> Path:
         return Path("/code")
 
+    async def layers_directory(self, digests: Sequence[str]) -> Path | None:
+        return Path("/layers") if digests else None
+
+
+async def own_variables(version: FunctionVersion) -> Mapping[str, str]:
+    return version.environment
+
 
 class World:
     """A host whose runtimes are the test's to play."""
@@ -101,14 +110,17 @@ class World:
         driver: Any = self.driver
         self.host = LocalHost(
             HostParts(
-                clock=self.clock,
-                driver=driver,
-                code=FakeCode(),
-                commands=self.commands,
-                listener=lambda environment: FakeListener(environment, self.listeners),
-                log_sink=lambda version, stream: FakeLog(),
-                endpoint_url=lambda: "http://127.0.0.1:4566",
-                serve_endpoint=self.serve_endpoint,
+                LaunchParts(
+                    clock=self.clock,
+                    driver=driver,
+                    code=FakeCode(),
+                    commands=self.commands,
+                    listener=lambda environment: FakeListener(environment, self.listeners),
+                    log_sink=lambda version, stream: FakeLog(),
+                    variables=own_variables,
+                    endpoint_url=lambda: "http://127.0.0.1:4566",
+                    serve_endpoint=self.serve_endpoint,
+                ),
                 memory=self.gauge,
                 memory_reserve_mb=RESERVE_MB,
                 idle_s=60.0,

@@ -15,7 +15,7 @@ from lambdad.domain.functions import LoggingConfig
 from lambdad.domain.invocations import ExitStatus, Outcome
 from lambdad.domain.lifecycle import State
 from lambdad.services.environment import InitFailed, StaleRequest
-from lambdad.services.pool import new_log_stream
+from lambdad.services.launching import new_log_stream
 from lambdad.services.running import ResponseChunks
 from unit.services.environments import REQUEST_ID, VERSION, Started, invocation
 

@@ -74,9 +74,9 @@ class IsolatingDriver:
             return None
         return Addresses(f"127.0.0.1:{RUNTIME_API_PORT}", f"127.0.0.1:{self._endpoint_port()}")
 
-    def places(self, program: Program, code: Path) -> Places:
+    def places(self, program: Program, code: Path, layers: Path | None) -> Places:
         if self._plain is not None and not self._is_for_zygotes(program):
-            return self._plain.places(program, code)
+            return self._plain.places(program, code, layers)
         runtime_dir = RUNTIME_DIR if program.executable is not None else TASK_ROOT
         return Places(TASK_ROOT, runtime_dir, places_path(), library_path())
 
