@@ -62,6 +62,22 @@ def send(
         connection.close()
 
 
+def sample(shape: Any) -> Any:
+    """A value that boto3 is ready to send as this shape: as little as it takes."""
+    kind = shape.type_name
+    if kind == "structure":
+        return {name: sample(shape.members[name]) for name in shape.required_members}
+    if kind == "list":
+        return [sample(shape.member)] * max(1, shape.metadata.get("min", 0))
+    if kind == "map":
+        return {sample(shape.key): sample(shape.value)}
+    if kind == "string":
+        return shape.enum[0] if shape.enum else "x" * max(1, shape.metadata.get("min", 0))
+    if kind in ("integer", "long", "float", "double"):
+        return max(1, shape.metadata.get("min", 0))
+    return {"boolean": True, "blob": b"x", "timestamp": 0}[kind]
+
+
 def new_account() -> str:
     """The id of an account that nobody has used yet: its own functions, limits and usage."""
     return f"{random.randrange(10**11, 10**12)}"

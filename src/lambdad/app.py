@@ -18,6 +18,7 @@ from typing import Any
 import uvloop
 
 from lambdad import __version__
+from lambdad.adapters.aes_gcm_cipher import AesGcmCipher
 from lambdad.adapters.backends import NeighbourBackends, embedded_services
 from lambdad.adapters.clock import SystemClock
 from lambdad.adapters.data_dir import DataDir
@@ -25,6 +26,7 @@ from lambdad.adapters.file_blobs import FileBlobs
 from lambdad.adapters.memory_gauge import SystemMemoryGauge
 from lambdad.adapters.neighbour_process import NeighbourCommand, NeighbourProcess
 from lambdad.adapters.neighbours import AwsNeighbours
+from lambdad.adapters.package_signatures import FilePackageSignatures
 from lambdad.adapters.process_sandbox import end_leftovers
 from lambdad.adapters.runtime_commands import LocalRuntimeCommands
 from lambdad.adapters.runtime_discovery import RuntimeDiscovery
@@ -38,14 +40,16 @@ from lambdad.adapters.unpacked_code import UnpackedCode
 from lambdad.adapters.web import HttpWeb
 from lambdad.adapters.zip_packages import inspect
 from lambdad.domain.arns import FunctionKey
-from lambdad.domain.functions import FunctionVersion
+from lambdad.domain.credentials import CredentialIssuer
 from lambdad.domain.logs import ServiceUnavailableException
 from lambdad.domain.neighbour_services import NATIVE
 from lambdad.domain.settings import Settings, neighbour_endpoints
+from lambdad.domain.tags import CODE_SIGNING_CONFIG, EVENT_SOURCE_MAPPING
 from lambdad.event_sources import EventSources, Surroundings
 from lambdad.ingress.cloudwatch_api import operations as cloudwatch_operations
 from lambdad.ingress.code_links import CodeLinks
 from lambdad.ingress.event_pages import event_pages
+from lambdad.ingress.function_urls import FunctionUrls
 from lambdad.ingress.gateway import Gateway
 from lambdad.ingress.http import HttpServer
 from lambdad.ingress.internal import InternalPages
@@ -63,17 +67,22 @@ from lambdad.services.aliases import AliasesService
 from lambdad.services.asynchronous import AsynchronousInvocations
 from lambdad.services.attempts import Attempts
 from lambdad.services.code import CodeService
+from lambdad.services.code_signing import CodeSigningService
 from lambdad.services.concurrency import ConcurrencyService
 from lambdad.services.deliveries import Deliveries
 from lambdad.services.destination_check import DestinationCheck
 from lambdad.services.dispatch_attempts import DispatchAttempts
 from lambdad.services.dispatcher import Dispatcher
+from lambdad.services.environment_encryption import EnvironmentEncryption
 from lambdad.services.event_invoke_configs import EventInvokeConfigsService
 from lambdad.services.event_queue import EventQueue, QueueLimits
 from lambdad.services.function_log import FunctionLogs
+from lambdad.services.function_urls import FunctionUrlsService
 from lambdad.services.functions import FunctionsService
+from lambdad.services.identities import Identities
 from lambdad.services.invoke import InvokeService, Targets
 from lambdad.services.launching import LaunchParts
+from lambdad.services.layers import LayersService
 from lambdad.services.log_subscriptions import LogSubscriptions
 from lambdad.services.logs import LogsService
 from lambdad.services.metric_data import MetricData
@@ -81,6 +90,8 @@ from lambdad.services.metrics import Metrics
 from lambdad.services.package_objects import PackageObjects
 from lambdad.services.permissions import PermissionsService
 from lambdad.services.pool import HostParts, LocalHost
+from lambdad.services.provisioned_concurrency import ProvisionedConcurrencyService
+from lambdad.services.runtime_management import RuntimeManagementService
 from lambdad.services.tags import TagsService
 
 logger = logging.getLogger("lambdad")
@@ -104,12 +115,19 @@ class Daemon:
         self.runtimes = RuntimeDiscovery.of(settings, data_dir.path)
         self._open_stores(data_dir.path)
         self._code_directories = UnpackedCode(data_dir.path / "unpacked", self._blobs)
-        self.host = self._local_host(driver)
         self._open_neighbours(data_dir.path / "neighbours")
+        self._environments = EnvironmentEncryption(AesGcmCipher(data_dir.path), self._neighbours)
+        self._issuer = CredentialIssuer(secret_key(data_dir.path / "credentials.key"))
+        self.host = self._local_host(driver)
         self._metrics = Metrics(self._metric_store, self._clock)
         self._targets = Targets(self._store)
         self._concurrency = ConcurrencyService(self._store, self._function_changed)
         self._permissions = PermissionsService(self._store, self._function_changed)
+        self._tags = TagsService(self._store)
+        self._function_urls = FunctionUrlsService(self._store, self._clock, lambda: self.endpoint_url)
+        self._provisioned = ProvisionedConcurrencyService(
+            self._store, self.host, self._concurrency, self._clock, self._function_changed
+        )
         self._invoke = InvokeService(self._targets, self._concurrency, self.host, self._clock, self._metrics)
         self._web = HttpWeb()
         self._queue = self._event_queue()
@@ -147,7 +165,8 @@ class Daemon:
                     commands=LocalRuntimeCommands(self.runtimes),
                     listener=RuntimeListener,
                     log_sink=self._function_logs.open,
-                    variables=_variables,
+                    variables=self._environments.open,
+                    credentials=self._issuer,
                     endpoint_url=lambda: self.endpoint_url,
                     serve_endpoint=lambda listener: self._server.accept_on(listener),
                 ),
@@ -179,6 +198,8 @@ class Daemon:
                 backends=self._backends,
                 neighbours=self._neighbours,
                 dispatcher=Dispatcher(self._queue, self._events, self._permissions, self._clock),
+                invoke=self._invoke,
+                tags=self._tags,
                 endpoint_url=lambda: self.endpoint_url,
             )
         )
@@ -187,6 +208,9 @@ class Daemon:
         settings, clock, changed = self.settings, self._clock, self._function_changed
         destinations = DestinationCheck(self._neighbours, self._store)
         self._code = CodeService(self._store, self._blobs, self._code_directories, inspect, self.host.unused)
+        signatures = FilePackageSignatures(self._data_dir.path)
+        code_signing = CodeSigningService(self._store, signatures, self._code.read, self._metrics, clock)
+        layers = LayersService(self._store, self._code, code_signing, clock)
         functions = FunctionsService(
             self._store,
             self._code,
@@ -194,6 +218,9 @@ class Daemon:
             self.runtimes,
             clock,
             destinations,
+            self._environments,
+            layers,
+            code_signing,
             created=self._targets.remember,
             changed=changed,
         )
@@ -201,18 +228,27 @@ class Daemon:
             self._log_store, self._logs, self._permissions, self._events, clock, settings.async_payload_kb * 1024
         )
         link_key = secret_key(self._data_dir.path / "link.key")
-        code_links = CodeLinks(functions, clock, link_key, lambda: self.endpoint_url)
+        code_links = CodeLinks(functions, layers, clock, link_key, lambda: self.endpoint_url)
+        self._tags.register(CODE_SIGNING_CONFIG, code_signing)
+        self._tags.register(EVENT_SOURCE_MAPPING, self._sources.mappings)
         services = LambdaServices(
             functions=functions,
             aliases=AliasesService(self._store, changed),
+            code_signing=code_signing,
             concurrency=self._concurrency,
             event_invoke_configs=EventInvokeConfigsService(self._store, clock, destinations, changed),
+            event_source_mappings=self._sources.mappings,
             events=self._events,
+            function_urls=self._function_urls,
+            layers=layers,
             permissions=self._permissions,
-            tags=TagsService(self._store),
+            provisioned_concurrency=self._provisioned,
+            runtime_management=RuntimeManagementService(self._store, self.runtimes, self.host, changed),
+            tags=self._tags,
             packages=PackageObjects(self._backends),
             code_links=code_links,
         )
+        identities = Identities(self._issuer, self._backends, clock, settings.account_id)
         namespace = settings.account_id, settings.region
         internal = InternalPages(
             {"health": self._health, "info": self._info},
@@ -229,6 +265,7 @@ class Daemon:
             },
             invocations=Invocations(self._invoke, self._events, self._permissions),
             internal=internal,
+            function_urls=FunctionUrls(self._function_urls, self._invoke, self._permissions, identities, clock),
             exchanges=Exchanges(self._backends, [code_links, *self._sources.observers]),
             account_id=settings.account_id,
             region=settings.region,
@@ -236,6 +273,9 @@ class Daemon:
 
     async def start(self) -> None:
         """Listen, and begin the work in the background. Raises OSError when the address cannot be had."""
+        sealed = await self._environments.seal_old(self._store)
+        if sealed:
+            logger.info("the environment variables of %d versions were in clear text; they are encrypted now", sealed)
         await self._subscriptions.start()
         recovered = await self._queue.recover()
         if recovered:
@@ -260,12 +300,14 @@ class Daemon:
         for task in self._tasks:
             task.add_done_callback(_tell_of_death)
         await self._queue.start()
+        await self._provisioned.start()
 
     async def stop(self) -> None:
         """Finish what is running, within the time that the settings give it, and put everything on disk."""
         drain_s = self.settings.drain_timeout
-        await asyncio.gather(self._server.stop(drain_s), self._queue.stop(drain_s))
+        await asyncio.gather(self._server.stop(drain_s), self._queue.stop(drain_s), self._sources.stop(drain_s))
         await self._subscriptions.close()
+        await self._provisioned.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -294,6 +336,8 @@ class Daemon:
         self._concurrency.recount(key)
         self._invoke.expect(key)
         self._queue.hasten(key)
+        self._function_urls.forget(key)
+        self._provisioned.function_changed(key)
 
     async def _expire_logs(self) -> None:
         while True:
@@ -334,10 +378,6 @@ class Daemon:
             "log_events_discarded": self._logs.discarded_events,
             "log_events_undelivered": self._subscriptions.dropped_events,
         }
-
-
-async def _variables(version: FunctionVersion) -> Mapping[str, str]:
-    return version.environment
 
 
 def _processors() -> int:

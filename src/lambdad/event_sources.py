@@ -1,4 +1,4 @@
-"""The services that send events to functions and other targets, put together: S3, SNS, EventBridge and Scheduler."""
+"""What sends events to functions and other targets: S3, SNS, EventBridge, Scheduler, and event source mappings."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ from lambdad.ports.neighbours import Neighbours
 from lambdad.ports.store import Store
 from lambdad.services.dispatcher import Dispatcher
 from lambdad.services.event_buses import EventBuses
+from lambdad.services.event_source_mappings import EventSourceMappings
+from lambdad.services.invoke import InvokeService
 from lambdad.services.logs import LogsService
 from lambdad.services.permissions import PermissionsService
 from lambdad.services.s3_notifications import S3Notifications
 from lambdad.services.schedules import SchedulesService
+from lambdad.services.tags import TagsService
 from lambdad.services.timetable import Timetable
 from lambdad.services.topics import Topics
 
@@ -40,6 +43,8 @@ class Surroundings:
     backends: Backends
     neighbours: Neighbours
     dispatcher: Dispatcher
+    invoke: InvokeService
+    tags: TagsService
     endpoint_url: Callable[[], str]
 
 
@@ -59,6 +64,9 @@ class EventSources:
         )
         self._signer = RsaSigner(around.directory)
         self._topics = Topics(around.backends, dispatcher, clock, self._signer, around.endpoint_url)
+        self.mappings = EventSourceMappings(
+            around.store, around.invoke, around.backends, dispatcher, clock, tags=around.tags
+        )
 
     @property
     def handlers(self) -> Mapping[str, Mapping[str, Handler]]:
@@ -71,7 +79,7 @@ class EventSources:
     @property
     def observers(self) -> Sequence[Observer]:
         """Those who watch the others."""
-        return self._notifications, self._topics
+        return self._notifications, self._topics, self.mappings
 
     @property
     def pages(self) -> Pages:
@@ -83,13 +91,19 @@ class EventSources:
         await self._event_buses.start()
         await self._schedules.start()
         await self._notifications.start()
+        await self.mappings.start()
 
     def tasks(self) -> Sequence[Coroutine[Any, Any, None]]:
         """What runs for ever; to be called once."""
-        return self._timetable.run(), self._event_buses.run()
+        return self._timetable.run(), self._event_buses.run(), self.mappings.run()
+
+    async def stop(self, drain_s: float) -> None:
+        """Take nothing more from queues and streams, and let the batches that run end within so many seconds."""
+        await self.mappings.stop(drain_s)
 
     async def close(self) -> None:
         """To be called when the tasks have been cancelled, and nothing is asked any more."""
+        await self.mappings.close()
         await self._event_buses.close()
         await self._bus_store.close()
         await self._schedule_store.close()

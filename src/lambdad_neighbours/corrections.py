@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 from xml.etree import ElementTree
 
+from lambdad_neighbours import source_corrections
 from lambdad_neighbours.catalogue import SERVICES
 
 _CDK_METADATA: Final = "AWS::CDK::Metadata"
@@ -84,6 +85,36 @@ def _s3() -> None:
         return post(response, *arguments)
 
     S3Response._bucket_response_post = post_with_name
+
+
+def _kms() -> None:
+    """A key that is disabled, or waits for its deletion, neither encrypts nor decrypts; and ARNs name keys everywhere.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html
+    """
+    from moto.core.exceptions import JsonRESTError
+    from moto.kms.models import KmsBackend
+
+    def usable(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(backend: Any, *arguments: Any, **named: Any) -> Any:
+            result, arn = method(backend, *arguments, **named)
+            state = backend.keys[arn.rpartition("/")[2]].key_state
+            if state == "Disabled":
+                raise JsonRESTError("DisabledException", f"{arn} is disabled.")
+            if state != "Enabled":
+                raise JsonRESTError("KMSInvalidStateException", f"{arn} is pending deletion.")
+            return result, arn
+
+        return call
+
+    KmsBackend.encrypt = usable(KmsBackend.encrypt)
+    KmsBackend.decrypt = usable(KmsBackend.decrypt)
+
+    def by_id(method: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda backend, key_id, *arguments: method(backend, backend.get_key_id(key_id), *arguments)
+
+    for name in ("cancel_key_deletion", "disable_key", "enable_key", "schedule_key_deletion"):
+        setattr(KmsBackend, name, by_id(getattr(KmsBackend, name)))
 
 
 def _checked(method: Callable[..., Any], check: Callable[..., None]) -> Callable[..., Any]:
@@ -267,7 +298,11 @@ def _references(part: Any) -> Iterator[str]:
 
 _CORRECTIONS: Final[Mapping[str, Callable[[], None]]] = {
     "cloudformation": _cloudformation,
+    "dynamodbstreams": source_corrections.correct_table_streams,
+    "kinesis": source_corrections.correct_kinesis,
+    "kms": _kms,
     "s3": _s3,
     "secretsmanager": _secrets_manager,
+    "sqs": source_corrections.correct_sqs,
     "stepfunctions": _step_functions,
 }

@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple
 
 # Delays and visibility timeouts end without a request: so often is looked for messages that have become visible.
 LOOK_S: Final = 0.25
+# So often is looked whether a client that waits is still there; a message is never given to one that is gone.
+GONE_LOOK_S: Final = 2.0
 
 
 class Queue(NamedTuple):
@@ -98,7 +100,7 @@ class LongPolling:
             self._looking = loop.create_task(self._keep_looking())
         try:
             while not self._ended and not is_gone() and (left_s := until - loop.time()) > 0:
-                await asyncio.wait([woken], timeout=min(left_s, LOOK_S))
+                await asyncio.wait([woken], timeout=min(left_s, GONE_LOOK_S))
                 if woken.done():
                     return not is_gone()
             return False

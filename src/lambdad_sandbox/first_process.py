@@ -8,6 +8,7 @@ ignores signals that process 1 has no handler for, also those that it sends to i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 OUTPUT_FD = 3
 """Where a function finds the pipe that is its log, beside its standard output and error."""
+COMMAND_VARIABLE = "_LAMBDAD_COMMAND"
+"""Among a function's variables: the command, in JSON, that the process becomes instead of running the runtime."""
 _ASSIGNMENT_FD = 4
 _READ_BYTES = 65536
 
@@ -62,17 +65,18 @@ def enter(
         for listener in listeners:
             listener.close()
         wire.close_all((output, reading))
-        _assign(channel, writing, request["user_id"])
+        has_extensions = _assign(channel, writing, request["user_id"])
     except (OSError, KeyError, ValueError) as error:
         _fail(channel, wire.failed(error))
-    return _supervise(child, channel)
+    return _supervise(child, channel, has_extensions)
 
 
-def _assign(channel: socket.socket, writing: int, user_id: int | None) -> None:
+def _assign(channel: socket.socket, writing: int, user_id: int | None) -> bool:
     """Wait for a function, give it its place, hand its variables to the runtime, and lose all privileges.
 
     The message is the size of /tmp in MB, a line end, and the variables in JSON, which only the runtime reads; with it
-    comes the mount of the code. Without one it is the reason why there is none.
+    come the mounts of the code and of the layers. Without any it is the reason why there are none. With extensions
+    the variables are another message, which comes when those have registered; returns whether that is so.
     """
     data, descriptors = wire.receive_bytes(channel)
     if not data:
@@ -80,28 +84,46 @@ def _assign(channel: socket.socket, writing: int, user_id: int | None) -> None:
     size, _, variables = data.partition(b"\n")
     if not descriptors:
         _fail(channel, {"failed": variables.decode()})
-    kernel.move_mount(descriptors[0], namespaces.TASK_ROOT)
+    namespaces.attach_function(descriptors)
     namespaces.resize_tmp(int(size))
     wire.close_all(descriptors)
-    os.write(writing, variables)
-    os.close(writing)
+    if variables:
+        _start_runtime(writing, variables)
     wire.send(channel, {"assigned": True})
     kernel.drop_bounding_set()
     confinement.become(user_id)
     kernel.set_dumpable(False)
     kernel.die_with_parent()
     confinement.give_up_capabilities()
+    if variables:
+        return False
+    variables, _ = wire.receive_bytes(channel)
+    if not variables:
+        os._exit(0)
+    _start_runtime(writing, variables)
+    return True
 
 
-def _supervise(child: int, channel: socket.socket) -> NoReturn:
-    """Bury whoever dies, until the runtime has; its status is the sandbox's."""
+def _start_runtime(writing: int, variables: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError):  # an extension has killed it already: that is seen as its end
+        os.write(writing, variables)
+    os.close(writing)
+
+
+def _supervise(child: int, channel: socket.socket, has_extensions: bool) -> NoReturn:
+    """Bury whoever dies, until the runtime has; its status is the sandbox's. Extensions go on until they are killed."""
     while True:
-        pid, status = os.waitpid(-1, 0)
+        try:
+            pid, status = os.waitpid(-1, 0)
+        except ChildProcessError:  # all have ended, and the daemon has yet to end this one
+            signal.pause()
+            continue
         if pid == child:
             try:
                 wire.send(channel, {"status": status})
             finally:
-                os._exit(0)
+                if not has_extensions:
+                    os._exit(0)
 
 
 def _fail(channel: socket.socket, message: Message) -> NoReturn:

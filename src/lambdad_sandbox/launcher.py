@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 
-from . import confinement, kernel, namespaces, root, wire, zygote
+from . import confinement, extensions, kernel, namespaces, root, wire, zygote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Launcher:
             "bubblewrap": self.start_bubblewrap,
             "assign": self.assign,
             "furnish": self.furnish,
+            "extend": self.extend,
+            "socket": self.make_socket,
             "freezer": self.keep_freezer,
         }
 
@@ -126,41 +128,65 @@ class Launcher:
             _replace(descriptors[:count], prepare, {**message, "arguments": arguments})
 
     def assign(self, message: Message, descriptors: list[int]) -> None:
-        """Pass a zygote's sandbox its function, with the function's code as a mount."""
-        code = namespaces.open_code(message["code"])
+        """Pass a zygote's sandbox its function, with the function's code and layers as mounts."""
+        mounts = namespaces.open_function(message["code"], message["layers"])
         channel = socket.socket(fileno=os.dup(descriptors[-1]))
         try:
-            wire.send_bytes(channel, f"{message['tmp_mb']}\n{message['variables']}".encode(), [code])
+            wire.send_bytes(channel, f"{message['tmp_mb']}\n{message['variables']}".encode(), mounts)
         finally:
             channel.close()
-            os.close(code)
+            wire.close_all(mounts)
 
     def furnish(self, message: Message, descriptors: list[int]) -> None:
         """Give a sandbox of bubblewrap its function: from inside of its namespaces, where a pidfd leads.
 
-        Descriptors: the pidfd, the socket on which the sandbox waits for `assignment`, the answer.
+        Descriptors: the pidfd, the socket on which the sandbox waits for `assignment`, the answer. Without an
+        assignment the daemon sends it, when the extensions have registered.
         """
         pidfd, assignment, answer_fd = descriptors
         own_network = kernel.CLONE_NEWNET if message["ports"] else 0
-        code = namespaces.open_code(message["code"])
+        mounts = namespaces.open_function(message["code"], message["layers"])
         try:
             kernel.setns(pidfd, kernel.CLONE_NEWNS | own_network)
             try:
-                kernel.move_mount(code, namespaces.TASK_ROOT)
+                namespaces.attach_function(mounts)
                 namespaces.mount_tmp(message["tmp_mb"])
                 listeners = namespaces.listen(message["ports"])
             finally:
                 self._come_home(own_network)
         finally:
-            os.close(code)
-        with socket.socket(fileno=os.dup(assignment)) as waiting:
-            waiting.setblocking(True)
-            waiting.sendall(message["assignment"].encode())
-            waiting.shutdown(socket.SHUT_RDWR)
+            wire.close_all(mounts)
+        if message["assignment"]:
+            with socket.socket(fileno=os.dup(assignment)) as waiting:
+                waiting.setblocking(True)
+                waiting.sendall(message["assignment"].encode())
+                waiting.shutdown(socket.SHUT_RDWR)
         with socket.socket(fileno=os.dup(answer_fd)) as answer:
             wire.send(answer, {"furnished": True}, [listener.fileno() for listener in listeners])
         for listener in listeners:
             listener.close()
+
+    def extend(self, message: Message, descriptors: list[int]) -> None:
+        """Start a sandbox's extensions in it. A process of the sandbox does that, and tells of them afterwards."""
+        if os.fork() == 0:
+            extensions.enter(message, descriptors)
+
+    def make_socket(self, message: Message, descriptors: list[int]) -> None:
+        """Give the daemon a socket of a sandbox's own network. Descriptors: its pidfd, the answer.
+
+        A child does it: an ordinary user who has left the host's network may not come back.
+        """
+        if os.fork() != 0:
+            return
+        pidfd, answer_fd = descriptors
+        try:
+            kernel.setns(pidfd, kernel.CLONE_NEWNET)
+            with namespaces.tcp_socket() as made, socket.socket(fileno=os.dup(answer_fd)) as answer:
+                wire.send(answer, {"made": True}, [made.fileno()])
+        except OSError as error:
+            _report(message["do"], answer_fd, error)
+        finally:
+            os._exit(0)
 
     def _come_home(self, own_network: int) -> None:
         """Back to the launcher's own namespaces. One that is lost in a function's must not go on."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 HOSTNAME = "sandbox"
 TASK_ROOT = "/var/task"
+LAYERS_ROOT = "/opt"
 USUAL_TMP_MB = 512
 """What Lambda gives who does not ask for more."""
 _FILES_PER_MB = 256
@@ -53,9 +54,27 @@ def _tmp_limits(size_mb: int) -> str:
     return f"size={size_mb}m,nr_inodes={max(_LEAST_FILES, size_mb * _FILES_PER_MB)}"
 
 
-def open_code(directory: str) -> int:
-    """A read-only mount of a function's code, to be attached with `kernel.move_mount`."""
-    return root.detached(directory, READ_ONLY)
+def open_function(code: str, layers: str | None) -> list[int]:
+    """Read-only mounts of a function's code and of its layers, if it has any, for `attach_function`."""
+    mounts = [root.detached(code, READ_ONLY)]
+    if layers is not None:
+        try:
+            mounts.append(root.detached(layers, READ_ONLY))
+        except OSError:
+            os.close(mounts[0])
+            raise
+    return mounts
+
+
+def attach_function(mounts: Sequence[int]) -> None:
+    """Put a function's mounts in their places in this mount namespace."""
+    for mount, place in zip(mounts, (TASK_ROOT, LAYERS_ROOT)):  # noqa: B905 - there may be no layers
+        kernel.move_mount(mount, place)
+
+
+def tcp_socket() -> socket.socket:
+    """A socket that stays in the network namespace that this process is in now, whoever connects it."""
+    return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 
 
 def raise_loopback() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import json
 import os
 import select
 import signal
@@ -22,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import ModuleType
+    from typing import NoReturn
 
 CONTROL_FD = 3
 # What functions import most, and what the AWS SDK needs from the standard library: each costs a function nothing then.
@@ -137,12 +139,24 @@ def main(sdk_folders: Sequence[str]) -> None:
         rehearse()
 
     variables = serve(socket.socket(fileno=CONTROL_FD), prepare, preload())
+    command = variables.pop(first_process.COMMAND_VARIABLE, None)
+    if command is not None:
+        _become(json.loads(command), variables)
     os.environ.clear()
     os.environ.update(variables)
     time.tzset()
     os.chdir(variables["LAMBDA_TASK_ROOT"])
     forget_shadowed(_module_folders(variables))
     runtime.main(sdk_folders, streams[0])
+
+
+def _become(command: list[str], variables: dict[str, str]) -> NoReturn:
+    """Execute a program in the runtime's place: the function's wrapper script, which is to start the interpreter."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):  # what Python has changed
+        signal.signal(number, signal.SIG_DFL)
+    os.set_inheritable(first_process.OUTPUT_FD, True)
+    os.chdir(variables["LAMBDA_TASK_ROOT"])
+    os.execve(command[0], command, variables)
 
 
 def _module_folders(variables: dict[str, str]) -> list[str]:

@@ -234,3 +234,33 @@ def test_traffic_is_divided_by_the_weights(aws_lambda: Any, function: str, weigh
         assert counted["2"] == DRAWS * weight
     else:
         assert abs(counted["2"] - DRAWS * weight) <= TOLERANCE
+
+
+def test_a_dry_run_of_an_alias_runs_nothing(aws_lambda: Any, function: str) -> None:
+    aws_lambda.create_alias(FunctionName=function, Name="live", FunctionVersion="1", RoutingConfig=weights("2", 0.5))
+    answer = aws_lambda.invoke(FunctionName=f"{arn(function)}:live", InvocationType="DryRun")
+    assert (answer["StatusCode"], answer["Payload"].read()) == (204, b"")
+    missing = ("ResourceNotFoundException", 404, f"Function not found: {arn(function)}:gone")
+    assert refusal(aws_lambda.invoke, FunctionName=f"{function}:gone", InvocationType="DryRun") == missing
+
+
+def test_the_aliases_of_a_version_are_listed_page_by_page(aws_lambda: Any, function: str) -> None:
+    for number in range(7):
+        aws_lambda.create_alias(FunctionName=function, Name=f"a{number}", FunctionVersion=str(1 + number % 2))
+    pages = aws_lambda.get_paginator("list_aliases").paginate(
+        FunctionName=function, FunctionVersion="1", PaginationConfig={"PageSize": 2}
+    )
+    assert [[alias["Name"] for alias in page["Aliases"]] for page in pages] == [["a0", "a2"], ["a4", "a6"]]
+
+
+def test_weighted_versions_have_the_same_role(aws_lambda: Any, function: str) -> None:
+    message = "Both versions of a weighted alias must have the same execution role."
+    other = "arn:aws:iam::000000000000:role/another-role"
+    aws_lambda.update_function_configuration(FunctionName=function, Role=other)
+    assert aws_lambda.publish_version(FunctionName=function)["Version"] == "4"
+    options = {"FunctionName": function, "Name": "live", "FunctionVersion": "1"}
+    refused = ("InvalidParameterValueException", 400, message)
+    assert refusal(aws_lambda.create_alias, **options, RoutingConfig=weights("4", 0.5)) == refused
+    aws_lambda.create_alias(**options, RoutingConfig=weights("2", 0.5))
+    assert refusal(aws_lambda.update_alias, **options, RoutingConfig=weights("4", 0.5)) == refused
+    aws_lambda.update_alias(**{**options, "FunctionVersion": "4"}, RoutingConfig={})

@@ -211,6 +211,25 @@ aws lambda remove-permission \
 """
 
 
+CONCURRENCY_MANAGEMENT = r"""
+# Set reserved concurrency
+aws lambda put-provisioned-concurrency-config \
+  --function-name my-function \
+  --qualifier PROD \
+  --provisioned-concurrency-limit 100
+
+# Get concurrency configuration
+aws lambda get-provisioned-concurrency-config \
+  --function-name my-function \
+  --qualifier PROD
+
+# Delete reserved concurrency
+aws lambda delete-provisioned-concurrency-config \
+  --function-name my-function \
+  --qualifier PROD
+"""
+
+
 class Terminal:
     """bash in a directory of its own, with the AWS CLI of an account of its own."""
 
@@ -330,6 +349,28 @@ def test_asynchronous_invocation(terminal: Terminal) -> None:
 
     (terminal.directory / "event.json").write_text('{"key": "value"}')
     assert terminal.run(INVOKE_ASYNC) == [{"Status": 202}]
+
+
+def test_concurrency_management(terminal: Terminal) -> None:
+    put_package(terminal)
+    terminal.run(BASIC_FUNCTION_MANAGEMENT.partition("# Update function code")[0].replace("python3.9", "python3.11"))
+    terminal.run("aws lambda publish-version --function-name my-function")
+    terminal.run("aws lambda create-alias --function-name my-function --name PROD --function-version 1")
+
+    # The flag of the guide is not one that the CLI ever had, in either of its versions: it asks for the right one.
+    refused = terminal.start(CONCURRENCY_MANAGEMENT)
+    assert refused.returncode in (2, 252)
+    last_line = refused.stderr.strip().splitlines()[-1]
+    assert last_line == "aws: error: the following arguments are required: --provisioned-concurrent-executions"
+
+    block = CONCURRENCY_MANAGEMENT.replace(
+        "--provisioned-concurrency-limit 100", "--provisioned-concurrent-executions 2"
+    )
+    put, got = terminal.run(block)
+    assert (put["RequestedProvisionedConcurrentExecutions"], put["Status"]) == (2, "IN_PROGRESS")
+    assert got["LastModified"] == put["LastModified"]
+    left = terminal.run("aws lambda list-provisioned-concurrency-configs --function-name my-function")
+    assert left == [{"ProvisionedConcurrencyConfigs": []}]
 
 
 def test_resource_based_policy(terminal: Terminal) -> None:

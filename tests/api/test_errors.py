@@ -131,8 +131,8 @@ def test_what_is_no_operation(shared_daemon: Daemon, method: str, target: str) -
 
 
 def test_not_implemented(shared_daemon: Daemon) -> None:
-    answer = send(shared_daemon, "GET", "/2018-10-31/layers")
-    message = "The operation lambda:ListLayers is not implemented by lambdad."
+    answer = send(shared_daemon, "GET", "/2025-11-30/capacity-providers")
+    message = "The operation lambda:ListCapacityProviders is not implemented by lambdad yet."
     check(answer, 501, "NotImplementedException", {"Type": "Service", "message": message})
 
 

@@ -134,7 +134,7 @@ def test_every_other_operation_is_declared_unsupported(shared_daemon: Daemon) ->
     for operation in sorted(unsupported):
         status, document = call_by_target(shared_daemon, operation, {"Authorization": scope})
         assert (status, document["__type"]) == (501, "NotImplementedException"), operation
-        assert document["message"] == f"The operation events:{operation} is not implemented by lambdad."
+        assert document["message"] == f"The operation events:{operation} is not implemented by lambdad yet."
 
 
 def test_an_unsigned_request_is_known_by_its_target(shared_daemon: Daemon) -> None:

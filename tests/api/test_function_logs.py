@@ -324,8 +324,32 @@ def test_the_level_of_the_application(json_log, level, expected):
 @pytest.mark.parametrize(
     ("level", "expected"),
     [
-        ("INFO", ["platform.initStart", "platform.start", "platform.report", "platform.start", "platform.report"]),
-        ("WARN", ["platform.report"]),
+        (
+            "DEBUG",
+            [
+                "platform.initStart",
+                "platform.initRuntimeDone",
+                "platform.initReport",
+                "platform.start",
+                "platform.runtimeDone",
+                "platform.report",
+                "platform.start",
+                "platform.runtimeDone",
+                "platform.report",
+            ],
+        ),
+        (
+            "INFO",
+            [
+                "platform.initStart",
+                "platform.start",
+                "platform.report",
+                "platform.start",
+                "platform.runtimeDone",
+                "platform.report",
+            ],
+        ),
+        ("WARN", ["platform.runtimeDone", "platform.report"]),
     ],
 )
 def test_the_level_of_the_system(json_log, level, expected):

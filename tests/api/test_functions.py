@@ -317,7 +317,6 @@ WITHOUT_EFFECT = {
             "LocalMountPath": "/mnt/efs",
         }
     ],
-    "KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab",
     "ImageConfig": {"Command": ["app.handler"]},
 }
 
@@ -338,10 +337,6 @@ def test_a_setting_that_would_have_no_effect_is_refused(
 @pytest.mark.parametrize(
     ("option", "setting"),
     [
-        (
-            {"CodeSigningConfigArn": "arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-0123456789abcdef0"},
-            "CodeSigningConfigArn",
-        ),
         ({"PackageType": "Image"}, "PackageType Image"),
         ({"PublishTo": "LATEST_PUBLISHED"}, "PublishTo"),
         ({"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}, "TenancyConfig"),

@@ -148,6 +148,13 @@ def test_more_than_a_buffered_answer_may_have(streams, stream):
     assert payload[6 : 6 + 2 * MB : MB] == b"AB"
 
 
+def test_more_than_a_streamed_answer_may_have(streams, stream):
+    payload, complete = all_of(stream(streams, {"chunks": 21, "size": MB}))
+    assert 19 * MB < len(payload) <= 20 * MB
+    assert complete["ErrorCode"] == "Function.ResponseSizeTooLarge"
+    assert all_of(stream(streams, {})) == (b"first second", {})
+
+
 def test_a_caller_that_hangs_up_does_not_stop_the_function(streams, stream, functions, door):
     answer = stream(streams, {"door": door.address, "chunks": 16, "size": MB})
     next(iter(answer["EventStream"]))

@@ -9,7 +9,7 @@ import pytest
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
-from api_calls import refusal
+from api_calls import refusal, sample
 from lambdad.ingress.lambda_api import INVOKING, LambdaServices, operations
 from lambdad.ingress.lambda_api.unsupported import UNSUPPORTED
 
@@ -19,22 +19,6 @@ MODEL = ServiceModel(Loader().load_service_model("lambda", "service-2"), "lambda
 def implemented() -> set[str]:
     nothing: list[Any] = [None] * len(fields(LambdaServices))
     return set(operations(LambdaServices(*nothing))) | INVOKING
-
-
-def sample(shape: Any) -> Any:
-    """A value that boto3 is ready to send as this shape: as little as it takes."""
-    kind = shape.type_name
-    if kind == "structure":
-        return {name: sample(shape.members[name]) for name in shape.required_members}
-    if kind == "list":
-        return [sample(shape.member)] * max(1, shape.metadata.get("min", 0))
-    if kind == "map":
-        return {sample(shape.key): sample(shape.value)}
-    if kind == "string":
-        return shape.enum[0] if shape.enum else "x" * max(1, shape.metadata.get("min", 0))
-    if kind in ("integer", "long", "float", "double"):
-        return max(1, shape.metadata.get("min", 0))
-    return {"boolean": True, "blob": b"x", "timestamp": 0}[kind]
 
 
 def test_every_operation_of_the_model_is_implemented_or_declared_unsupported() -> None:
@@ -50,5 +34,5 @@ def test_an_unsupported_operation_says_so(aws_lambda: Any, operation: str) -> No
     assert refusal(getattr(aws_lambda, methods[operation]), **parameters) == (
         "NotImplementedException",
         501,
-        f"The operation lambda:{operation} is not implemented by lambdad.",
+        f"The operation lambda:{operation} is not implemented by lambdad yet.",
     )

@@ -139,3 +139,40 @@ def test_a_resource_is_named_by_its_arn(aws_lambda: Any, unique: Any) -> None:
     answer = refusal(aws_lambda.list_tags, Resource=name)
     assert answer[:2] == ("ValidationException", 400)
     assert f"Value '{name}' at 'resource' failed to satisfy constraint: " in answer.message
+
+
+def test_a_code_signing_configuration_has_tags_of_its_own(aws_lambda: Any) -> None:
+    publisher = "arn:aws:signer:us-east-1:000000000000:/signing-profiles/mine/0123456789"
+    created = aws_lambda.create_code_signing_config(
+        AllowedPublishers={"SigningProfileVersionArns": [publisher]}, Tags={"team": "blue"}
+    )
+    arn = created["CodeSigningConfig"]["CodeSigningConfigArn"]
+    aws_lambda.tag_resource(Resource=arn, Tags={"cost": "1"})
+    assert tags(aws_lambda, arn) == {"team": "blue", "cost": "1"}
+    aws_lambda.untag_resource(Resource=arn, TagKeys=["team"])
+    assert tags(aws_lambda, arn) == {"cost": "1"}
+    aws_lambda.delete_code_signing_config(CodeSigningConfigArn=arn)
+    gone = refusal(aws_lambda.list_tags, Resource=arn)
+    assert gone[:2] == ("ResourceNotFoundException", 404)
+    assert arn in gone.message
+    elsewhere = arn.replace("us-east-1", "eu-west-1")
+    assert refusal(aws_lambda.list_tags, Resource=elsewhere)[:2] == ("ResourceNotFoundException", 404)
+    foreign = arn.replace("000000000000", "111122223333")
+    assert refusal(aws_lambda.list_tags, Resource=foreign)[:2] == ("AccessDeniedException", 403)
+
+
+def test_an_event_source_mapping_has_tags_of_its_own(shared_daemon: Any, aws_lambda: Any, unique: Any) -> None:
+    name = unique()
+    create_python(aws_lambda, name, ECHO)
+    sqs = shared_daemon.client("sqs")
+    url = sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "60"})["QueueUrl"]
+    queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    created = aws_lambda.create_event_source_mapping(
+        FunctionName=name, EventSourceArn=queue, Enabled=False, Tags={"team": "blue"}
+    )
+    arn = created["EventSourceMappingArn"]
+    aws_lambda.tag_resource(Resource=arn, Tags={"cost": "1"})
+    assert tags(aws_lambda, arn) == {"team": "blue", "cost": "1"}
+    aws_lambda.untag_resource(Resource=arn, TagKeys=["cost"])
+    assert tags(aws_lambda, arn) == {"team": "blue"}
+    aws_lambda.delete_event_source_mapping(UUID=created["UUID"])

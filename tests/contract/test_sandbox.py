@@ -11,243 +11,38 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import uvloop
 
+from contract.sandbox_stage import (
+    BASH_START,
+    DRIVERS,
+    LAUNCHES,
+    MEMORY_MB,
+    MIB,
+    PROGRAMS,
+    QUIET_S,
+    TIMEOUT_S,
+    WAIT,
+    Run,
+    RuntimeApi,
+    Stage,
+    available,
+    marked,
+    on_stage,
+    program_of,
+    unique_seconds,
+    until,
+)
 from faults.processes import eventually
-from installed_runtimes import installed, require
 from lambdad.adapters.process_tree import children, state_and_session
-from lambdad.adapters.sandboxes import SandboxUnavailable, open_driver
 from lambdad.domain.invocations import ExitStatus
 from lambdad.domain.runtimes import Language
-from lambdad.ports.sandbox import Program, Sandbox, SandboxDriver, SandboxFailed, SandboxSpec
-
-DRIVERS = ("zygote", "bwrap", "process")
-PROGRAMS = ("python", "node", "provided")
-PYTHON = "python3.11"
-NODE = "nodejs20.x"
-PYTHONS = installed(Language.PYTHON)
-NODES = installed(Language.NODEJS)
-MIB = 1024 * 1024
-MEMORY_MB = 128
-STORAGE_MB = 512
-TIMEOUT_S = 60.0
-QUIET_S = 0.3
-"""How long nothing may come from a function that is frozen; it writes every few milliseconds otherwise."""
-LAUNCHES = 50
-READ_BYTES = 64 * 1024
-
-PYTHON_END = "\n\ndef handler(event, context):\n    return event\n"
-NODE_END = "\nexports.handler = async (event) => event;\n"
-BASH_START = "#!/bin/bash\n"
-BASH_END = (
-    "\nexec 9<>/dev/tcp/${AWS_LAMBDA_RUNTIME_API/://}\n"
-    "printf 'GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&9\n"
-    "read -r line <&9\n"
-)
-
-Scenario = Callable[["Stage"], Coroutine[Any, Any, None]]
-Run = Callable[[Scenario], None]
-
-
-class RuntimeApi:
-    """A server that keeps whoever asks it for an event waiting."""
-
-    def __init__(self) -> None:
-        self.connections: list[tuple[tuple[str, int], tuple[str, int]]] = []
-        self.waiting = 0
-        self._writers: set[asyncio.StreamWriter] = set()
-        self.address = ""
-
-    @contextlib.asynccontextmanager
-    async def serving(self, listener: socket.socket | None = None) -> AsyncIterator[RuntimeApi]:
-        """Listen, on a socket that is there already or on a new one."""
-        place: dict[str, Any] = {"sock": listener} if listener is not None else {"host": "127.0.0.1", "port": 0}
-        server = await asyncio.start_server(self._answer, **place)
-        host, port = server.sockets[0].getsockname()
-        self.address = f"{host}:{port}"
-        try:
-            yield self
-        finally:
-            server.close()
-            for writer in self._writers:
-                writer.close()
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        self.connections.append((writer.get_extra_info("peername"), writer.get_extra_info("sockname")))
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                if head.startswith(b"GET "):
-                    self.waiting += 1
-                    continue
-                length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-                await reader.readexactly(int(length.partition(b":")[2]))
-                writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
-
-
-@dataclass
-class Function:
-    """A sandbox with a function in it, and what has come out of it."""
-
-    sandbox: Sandbox
-    output: bytes = b""
-    has_ended: bool = False
-
-    def __post_init__(self) -> None:
-        asyncio.get_running_loop().add_reader(self.sandbox.output_fd, self._read)
-
-    def _read(self) -> None:
-        try:
-            data = os.read(self.sandbox.output_fd, READ_BYTES)
-        except BlockingIOError:
-            return
-        self.output += data
-        if not data:
-            self._stop_reading()
-
-    def _stop_reading(self) -> None:
-        if not self.has_ended:
-            asyncio.get_running_loop().remove_reader(self.sandbox.output_fd)
-        self.has_ended = True
-
-    def lines(self) -> list[str]:
-        """What has come out until now."""
-        if not self.has_ended:
-            self._read()
-        return self.output.decode(errors="replace").splitlines()
-
-    async def said(self, text: bytes) -> None:
-        """Wait until this has come out."""
-        await until(lambda: text in self.output or self.has_ended)
-        assert text in self.output, self.output
-
-    async def status(self) -> ExitStatus:
-        return await asyncio.wait_for(self.sandbox.wait(), TIMEOUT_S)
-
-    async def end(self) -> None:
-        await asyncio.wait_for(self.sandbox.kill(), TIMEOUT_S)
-        self._stop_reading()
-        self.sandbox.close()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition; it is looked at every 5 ms."""
-    async with asyncio.timeout(TIMEOUT_S):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-@dataclass
-class Stage:
-    """A driver, and one kind of program to run with it."""
-
-    driver: SandboxDriver
-    kind: str
-    program: Program
-    directory: Path
-    api: RuntimeApi
-    functions: list[Function] = field(default_factory=list)
-
-    def spec(self, sources: Mapping[str, str], memory_mb: int = MEMORY_MB, **variables: str) -> SandboxSpec:
-        """A function of the kind's source. Its variables are those that a runtime needs, and these."""
-        code = self.directory / uuid.uuid4().hex
-        code.mkdir()
-        source = sources[self.kind]
-        if self.kind == "provided":
-            bootstrap = code / "bootstrap"
-            bootstrap.write_text(source if source.startswith("#!") else BASH_START + source + BASH_END)
-            bootstrap.chmod(0o755)
-        elif self.kind == "python":
-            (code / "app.py").write_text(source + PYTHON_END)
-        else:
-            (code / "app.js").write_text(source + NODE_END)
-        places = self.driver.places(self.program, code, None)
-        environment = {
-            "_HANDLER": "app.handler",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb),
-            "AWS_LAMBDA_RUNTIME_API": self.api.address,
-            "LAMBDA_RUNTIME_DIR": places.runtime_dir,
-            "LAMBDA_TASK_ROOT": places.task_root,
-            "LANG": "en_US.UTF-8",
-            "PATH": places.path,
-            **variables,
-        }
-        return SandboxSpec(self.program, environment, code, memory_mb, STORAGE_MB)
-
-    async def launch(self, sources: Mapping[str, str], memory_mb: int = MEMORY_MB, **variables: str) -> Function:
-        return await self.launch_spec(self.spec(sources, memory_mb, **variables))
-
-    async def launch_spec(self, spec: SandboxSpec) -> Function:
-        function = Function(await asyncio.wait_for(self.driver.launch(spec), TIMEOUT_S))
-        self.functions.append(function)
-        return function
-
-    async def end_all(self) -> None:
-        await asyncio.gather(*(function.end() for function in self.functions))
-
-
-@pytest.fixture(scope="module", params=DRIVERS)
-def opened(request: pytest.FixtureRequest) -> Iterator[tuple[asyncio.Runner, SandboxDriver]]:
-    """A driver, and the loop that it lives on."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        driver = runner.run(available(request.param))
-        yield runner, driver
-        runner.run(driver.close())
-
-
-async def available(name: str, network: str = "host") -> SandboxDriver:
-    """A driver, or a skip with the reason why it does not work here."""
-    try:
-        return await open_driver(name, network=network)
-    except SandboxUnavailable as reason:
-        pytest.skip(f"{name}: {reason}")
-
-
-def program_of(kind: str) -> Program:
-    if kind == "provided":
-        return Program(Language.PROVIDED)
-    if kind == "python":
-        executable = require(PYTHONS, PYTHON).executable
-        return Program(Language.PYTHON, Path(executable), ("-I", "-S"))
-    return Program(Language.NODEJS, Path(require(NODES, NODE).executable), ("--expose-gc",))
-
-
-@pytest.fixture(params=PROGRAMS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def run(opened: tuple[asyncio.Runner, SandboxDriver], kind: str, tmp_path: Path) -> Run:
-    """Run a scenario; all that it has launched is ended."""
-    runner, driver = opened
-
-    def run_one(scenario: Scenario) -> None:
-        runner.run(on_stage(driver, kind, tmp_path, scenario))
-
-    return run_one
-
-
-async def on_stage(driver: SandboxDriver, kind: str, directory: Path, scenario: Scenario) -> None:
-    async with asyncio.timeout(2 * TIMEOUT_S), RuntimeApi().serving() as api:
-        stage = Stage(driver, kind, program_of(kind), directory, api)
-        try:
-            await scenario(stage)
-        finally:
-            await stage.end_all()
-
-
-WAIT = {"python": "", "node": "", "provided": ""}
-
+from lambdad.ports.sandbox import Program, SandboxDriver, SandboxFailed, SandboxSpec
 
 # What a function finds
 
@@ -258,6 +53,8 @@ DUMP = {
     "provided": "cat /proc/$$/environ | tr '\\0' '\\n'\necho \"cwd $PWD\"\nhead -c 11 bootstrap\necho",
 }
 TELEMETRY = "_LAMBDA_TELEMETRY_LOG_FD"
+MODULE_PATH = "NODE_PATH"
+"""The Node.js runtime sets it itself, as Lambda's does."""
 LOCALE = "LC_CTYPE"
 """Python sets it where the machine does not have the locale that LANG names (PEP 538)."""
 
@@ -273,6 +70,7 @@ def test_a_program_gets_its_variables_and_its_code_and_nothing_else(run: Run) ->
         else:
             found, cwd, beginning = json.loads(function.lines()[0])
             found.pop(LOCALE, None)
+            found.pop(MODULE_PATH, None)
         assert found == spec.environment
         assert cwd == spec.environment["LAMBDA_TASK_ROOT"]
         assert beginning in ("import", "const", BASH_START.strip())
@@ -388,20 +186,6 @@ DETACH = {
     "'setsid sh -c \"sleep $MARK >/dev/null 2>&1 &\"']);",
     "provided": "setsid sh -c 'sleep $MARK &'",
 }
-
-
-def marked(mark: str) -> list[int]:
-    """The processes of this machine that sleep for just so long, dead ones left out."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if entry.read_bytes().split(b"\0")[:2] == [b"sleep", mark.encode()]:
-                found.append(int(entry.parent.name))
-    return found
-
-
-def unique_seconds() -> str:
-    return f"600.{uuid.uuid4().int % 10**12:012d}"
 
 
 def test_killing_ends_children_that_have_detached(run: Run) -> None:

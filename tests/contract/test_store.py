@@ -23,8 +23,10 @@ from lambdad.domain.functions import (
     FunctionVersion,
     LoggingConfig,
 )
+from lambdad.domain.layers import LAYER_VERSIONS, LayerKey, LayerVersion, archives_of, merged_sha256
 from lambdad.domain.resource_policies import RESOURCE_POLICIES, Grant, ResourcePolicy
 from lambdad.domain.s3_notifications import BUCKET_NOTIFICATIONS, BucketNotifications, FilterRule, Kind, Notification
+from lambdad.domain.sealed_environments import SealedEnvironment
 from lambdad.ports.store import Store, StoreUnavailable, Tables
 
 ACCOUNT, OTHER_ACCOUNT = "000000000000", "111111111111"
@@ -529,6 +531,67 @@ async def test_code_is_in_use_while_any_version_of_any_account_refers_to_it(stor
     assert await store.read(lambda tables: tables.code_in_use()) == {own}
 
 
+def layer_version(name: str, version: int, code_sha256: str, code_size: int = 0, **place: str) -> LayerVersion:
+    key = LayerKey(place.get("account_id", ACCOUNT), place.get("region", REGION), name)
+    return LayerVersion(key, version, code_sha256, code_size, 2 * code_size, "2026-11-21T03:54:24.123+0000")
+
+
+@in_event_loop
+async def test_layers_are_in_use_while_published_or_used_by_a_function(store: Store):
+    code, one, two, spare = "a" * 64, "b" * 64, "c" * 64, "d" * 64
+    first, second = layer_version("first", 1, one), layer_version("second", 7, two)
+    both = archives_of((first.use, second.use))
+    assert both[:2] == (one, two)
+    assert len(set(both)) == 3
+
+    def in_use() -> Awaitable[set[str]]:
+        return store.read(lambda tables: tables.code_in_use())
+
+    def publish(tables: Tables) -> None:
+        for layer in (first, second, layer_version("spare", 1, spare)):
+            tables.put_record(LAYER_VERSIONS, layer)
+        put_all(tables, version_of(KEY, LATEST, code), version_of(KEY, "1", code, layers=(first.use, second.use)))
+
+    await store.write(publish)
+    assert await in_use() == {code, spare, *both}
+
+    def unpublish(tables: Tables) -> None:
+        for layer in (first, second, layer_version("spare", 1, spare)):
+            tables.delete_record(LAYER_VERSIONS, *LAYER_VERSIONS.key(layer))
+
+    await store.write(unpublish)
+    assert await in_use() == {code, *both}
+    for digest, used in ((one, True), (both[2], True), (spare, False)):
+        assert await store.read(lambda tables, digest=digest: tables.code_is_used(digest)) is used
+
+    await store.write(lambda tables: tables.put_version(version_of(KEY, "1", code, layers=(second.use, second.use))))
+    assert await in_use() == {code, two, merged_sha256([two, two])}
+    await store.write(lambda tables: tables.put_version(version_of(KEY, LATEST, code, layers=(first.use,))))
+    await store.write(lambda tables: tables.delete_version(KEY, "1"))
+    assert await in_use() == {code, one}
+    await store.write(lambda tables: tables.delete_function(KEY))
+    assert await in_use() == set()
+
+
+@in_event_loop
+async def test_code_bytes_count_layer_versions(store: Store):
+    def work(tables: Tables) -> None:
+        put_all(tables, version_of(KEY, LATEST, code_size=1, layers=(layer_version("l", 1, "b" * 64, 900).use,)))
+        for layer in (
+            layer_version("l", 1, "b" * 64, 20),
+            layer_version("l", 2, "b" * 64, 300),
+            layer_version("l", 1, "b" * 64, 4000, account_id=OTHER_ACCOUNT),
+            layer_version("l", 1, "b" * 64, 50000, region=OTHER_REGION),
+        ):
+            tables.put_record(LAYER_VERSIONS, layer)
+
+    await store.write(work)
+    assert await store.read(lambda tables: tables.code_bytes(ACCOUNT, REGION)) == 321
+    assert await store.read(lambda tables: tables.code_bytes(OTHER_ACCOUNT, REGION)) == 4000
+    assert await store.read(lambda tables: tables.code_bytes(ACCOUNT, OTHER_REGION)) == 50000
+    assert await store.read(lambda tables: tables.code_bytes(OTHER_ACCOUNT, OTHER_REGION)) == 0
+
+
 @in_event_loop
 async def test_code_bytes_count_every_version_of_an_account_and_region(store: Store):
     def work(tables: Tables) -> None:
@@ -721,6 +784,25 @@ async def test_a_read_never_sees_half_of_a_unit(store: Store):
     counted.set()
     assert await moving > 0
     assert set(counts) == {5}
+
+
+@in_event_loop
+async def test_versions_in_clear_are_those_of_all_accounts_that_show_their_variables(store: Store):
+    clear = [
+        version_of(KEY, environment={"NAME": "value"}),
+        version_of(FunctionKey(OTHER_ACCOUNT, OTHER_REGION, "orders"), "3", environment={"": ""}),
+    ]
+    sealed = SealedEnvironment("c2VhbGVk", "a2V5")
+    others = [version_of(OTHER_KEY), version_of(KEY, "1", sealed_environment=sealed, kms_key_arn="arn")]
+
+    def put(tables: Tables) -> None:
+        for version in (*clear, *others):
+            tables.put_version(version)
+
+    await store.write(put)
+    found = await store.read(lambda tables: tables.versions_in_clear())
+    assert sorted(found, key=lambda version: version.version) == sorted(clear, key=lambda version: version.version)
+    assert await store.read(lambda tables: tables.version(KEY, "1")) == others[1]
 
 
 @in_event_loop

@@ -6,14 +6,10 @@ A, the thumbnail pipeline, is `test_thumbnails.py`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from daemons import Daemon, create_python
 from neighbours import Queue
-from queued_events import HASTY, await_dead, await_lines, send, sums
+from queued_events import await_lines, sums
 
 STOPS_INSTANCES = """
 import boto3
@@ -34,22 +30,20 @@ def handler(event, context):
     print("Event: " + event["source"] + " " + event["detail-type"] + " " + event["resources"][0])
 """
 PROCESSES = """
+import json
+
+
 def handler(event, context):
-    print("Processing order " + str(event["order"]))
-    if event["order"] < 0:
+    (record,) = event["Records"]
+    order = json.loads(record["body"])["order"]
+    print("Processing order " + str(order))
+    if order < 0:
         raise ValueError("there is no such order")
 """
 RULE_ARN = "arn:aws:events:us-east-1:000000000000:rule/every-minute"
 FIRED_WITHIN_S = 75.0
 """A cron expression that is true each minute is so within one."""
 ATTEMPTS = 3
-
-
-@pytest.fixture
-def hasty(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon that retries soon."""
-    with Daemon(tmp_path / "data", HASTY) as own:
-        yield own
 
 
 def test_c_a_scheduled_ops_task(daemon: Daemon) -> None:
@@ -83,26 +77,23 @@ def test_c_a_scheduled_ops_task(daemon: Daemon) -> None:
     assert states[ids[1]] == "running"
 
 
-def test_d_an_async_worker_with_a_dead_letter_queue(hasty: Daemon) -> None:
-    """Producer -> Lambda (process) -> on failure an SQS queue of dead letters; metrics and logs.
+def test_d_a_worker_that_polls_a_queue_with_a_dead_letter_queue(daemon: Daemon) -> None:
+    """Producer -> SQS -> Lambda (process) -> on failure an SQS queue of dead letters; metrics and logs."""
+    aws_lambda, sqs = daemon.client("lambda"), daemon.client("sqs")
+    dead_letters, orders = Queue(sqs, "dead-letters"), Queue(sqs, "orders")
+    redrive = json.dumps({"deadLetterTargetArn": dead_letters.arn, "maxReceiveCount": str(ATTEMPTS)})
+    attributes = {"RedrivePolicy": redrive, "VisibilityTimeout": "1"}
+    sqs.set_queue_attributes(QueueUrl=orders.url, Attributes=attributes)
+    create_python(aws_lambda, "worker", PROCESSES, Timeout=1)
+    aws_lambda.create_event_source_mapping(FunctionName="worker", EventSourceArn=orders.arn, BatchSize=1)
 
-    In the diagram the producer sends to an SQS queue that Lambda polls. Event source mappings are not there yet: until
-    then the producer invokes the function asynchronously, so that lambdad's own queue stands between the two.
-    """
-    aws_lambda = hasty.client("lambda")
-    dead_letters = Queue(hasty.client("sqs"), "dead-letters")
-    create_python(aws_lambda, "worker", PROCESSES, DeadLetterConfig={"TargetArn": dead_letters.arn})
-
-    send(aws_lambda, "worker", {"order": 1})
-    failed = send(aws_lambda, "worker", {"order": -1})
+    sqs.send_message(QueueUrl=orders.url, MessageBody=json.dumps({"order": 1}))
+    failed = sqs.send_message(QueueUrl=orders.url, MessageBody=json.dumps({"order": -1}))["MessageId"]
 
     (letter,) = dead_letters.await_messages(1)
-    assert json.loads(letter["Body"]) == {"order": -1}
-    attributes = {name: value["StringValue"] for name, value in letter["MessageAttributes"].items()}
-    assert attributes == {"RequestID": failed, "ErrorCode": "200", "ErrorMessage": "there is no such order"}
-    await_dead(hasty, "worker")
-
-    lines = await_lines(hasty, "worker", "Processing order ", 1 + ATTEMPTS)
+    assert (json.loads(letter["Body"]), letter["MessageId"]) == ({"order": -1}, failed)
+    lines = await_lines(daemon, "worker", "Processing order ", 1 + ATTEMPTS)
     assert sorted(lines) == ["Processing order -1"] * ATTEMPTS + ["Processing order 1"]
-    metrics = sums(hasty, "worker")
-    assert (metrics["AsyncEventsReceived"], metrics["AsyncEventsDropped"]) == (2, 1)
+    metrics = sums(daemon, "worker")
+    assert (metrics["Invocations"], metrics["Errors"]) == (1 + ATTEMPTS, ATTEMPTS)
+    assert orders.take() == []

@@ -82,9 +82,11 @@ import boto3
 sqs = boto3.client("sqs", endpoint_url=os.environ["QUEUE_ENDPOINT"])
 
 def handler(event, context):
-    print("round", event)
+    (record,) = event["Records"]
+    number = int(record["body"])
+    print("round", number)
     trace = {"AWSTraceHeader": {"DataType": "String", "StringValue": os.environ["_X_AMZN_TRACE_ID"]}}
-    sqs.send_message(QueueUrl=os.environ["QUEUE_URL"], MessageBody=str(event + 1), MessageSystemAttributes=trace)
+    sqs.send_message(QueueUrl=os.environ["QUEUE_URL"], MessageBody=str(number + 1), MessageSystemAttributes=trace)
 """
 
 
@@ -220,32 +222,16 @@ def test_the_same_function_is_invoked_as_often_as_one_likes_from_outside(
     await_lines(daemon, name, "round", ROUNDS + 4)
 
 
-# Through a queue. Nothing polls queues for functions yet: the test hands the messages over.
-
-
-def hand_over(client: Any, name: str, message: dict[str, Any]) -> None:
-    """Invoke as a poller does: with the trace that the message carries."""
-
-    def add_trace(params: dict[str, Any], **_: Any) -> None:
-        params["headers"]["X-Amzn-Trace-Id"] = message["Attributes"]["AWSTraceHeader"]
-
-    client.meta.events.register("before-call", add_trace)
-    try:
-        client.invoke(FunctionName=name, Payload=message["Body"])
-    finally:
-        client.meta.events.unregister("before-call", add_trace)
-
-
 def test_a_loop_through_a_queue_is_stopped(daemon: Daemon, client: Any, moto: MotoServer, unique: Any) -> None:
     name = unique("loop")
     queue = moto.queue(name)
+    moto.client("sqs").set_queue_attributes(QueueUrl=queue.url, Attributes={"VisibilityTimeout": "60"})
     variables = {"QUEUE_ENDPOINT": moto.url, "QUEUE_URL": queue.url}
     create(client, name, SENDS_TO_QUEUE, Environment={"Variables": variables})
-    send(client, name, 1)
-    for _ in range(ROUNDS - 1):
-        (message,) = queue.await_messages(1)
-        hand_over(client, name, message)
-    (message,) = queue.await_messages(1)
-    with pytest.raises(client.exceptions.RecursiveInvocationException, match="recursive loop"):
-        hand_over(client, name, message)
+    mapping_id = client.create_event_source_mapping(FunctionName=name, EventSourceArn=queue.arn)["UUID"]
+    moto.client("sqs").send_message(QueueUrl=queue.url, MessageBody="1")
+    awaited(lambda: sums(daemon, name).get("RecursiveInvocationsDropped"))
     assert await_lines(daemon, name, "round", ROUNDS) == [f"round {number}" for number in range(1, ROUNDS + 1)]
+    counted = sums(daemon, name)
+    assert (counted["RecursiveInvocationsDropped"], counted["Invocations"]) == (1, ROUNDS)
+    client.delete_event_source_mapping(UUID=mapping_id)

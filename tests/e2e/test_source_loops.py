@@ -13,7 +13,7 @@ import pytest
 
 from daemons import Daemon, create_python
 from faults.events import await_idle
-from queued_events import HASTY, await_dead, await_lines, awaited, waiting
+from queued_events import HASTY, await_dead, await_lines, awaited, sums, waiting
 
 ROUNDS = 16
 STOPPED = "recursive loop"
@@ -41,6 +41,22 @@ def handler(event, context):
     print("round", number)
     if number < 40:
         sns.publish(TopicArn=record["Sns"]["TopicArn"], Message=str(number))
+"""
+
+SENDS = """
+import os
+import boto3
+
+sqs = boto3.client("sqs")
+
+def handler(event, context):
+    (record,) = event["Records"]
+    number = int(record["body"]) + 1
+    print("round", number)
+    if number < 40:
+        sqs.send_message_batch(
+            QueueUrl=os.environ["QUEUE_URL"], Entries=[{"Id": "1", "MessageBody": str(number)}]
+        )
 """
 
 
@@ -116,3 +132,15 @@ def test_a_function_that_writes_to_a_bucket_whose_topic_starts_it(daemon: Daemon
     sns.subscribe(TopicArn=topic, Protocol="lambda", Endpoint=arn)
     s3.put_object(Bucket="round-about", Key="0", Body=b"first")
     assert_stopped(daemon, name)
+
+
+def test_a_function_that_sends_to_the_queue_that_it_reads(daemon: Daemon) -> None:
+    name, functions, sqs = "loop-queue", daemon.client("lambda"), daemon.client("sqs")
+    url = sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "60"})["QueueUrl"]
+    create_python(functions, name, SENDS, MemorySize=256, Timeout=60, Environment={"Variables": {"QUEUE_URL": url}})
+    source = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    mapping_id = functions.create_event_source_mapping(FunctionName=name, EventSourceArn=source)["UUID"]
+    sqs.send_message(QueueUrl=url, MessageBody="0")
+    awaited(lambda: sums(daemon, name).get("RecursiveInvocationsDropped"))
+    assert await_lines(daemon, name, "round", ROUNDS) == [f"round {number}" for number in range(1, ROUNDS + 1)]
+    functions.delete_event_source_mapping(UUID=mapping_id)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from daemons import zip_of
+
 READ_ONLY = {"EROFS"}
 NOT_OURS = {"EACCES", "EROFS"}
 """What opening for writing answers: the kernel looks at the file's owner before it looks at the mount."""
@@ -29,6 +31,25 @@ def test_code_cannot_be_changed_in_any_way(world):
     assert {errors.pop("open"), errors.pop("append")} <= NOT_OURS
     assert set(errors.values()) == READ_ONLY
     assert {link, rename} <= {"EXDEV", "EROFS", "EPERM"}
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_layers_cannot_be_changed_in_any_way(world, layers):
+    """One layer is mounted as it is, several as a tree of hard links."""
+    arns = []
+    for number in range(layers):
+        content = {"ZipFile": zip_of({"python/deps.py": "", f"python/own{number}.py": ""})}
+        answer = world.client.publish_layer_version(LayerName=f"layer-{number}", Content=content)
+        arns.append(answer["LayerVersionArn"])
+    function = world.create(Layers=arns)
+    verdict = world.attempt("change_own_code", function, root="/opt/python", file="/opt/python/deps.py")
+    errors = verdict["refused"]
+    link, rename = errors.pop("hard link"), errors.pop("rename")
+    assert {errors.pop("open"), errors.pop("append")} <= NOT_OURS
+    assert set(errors.values()) == READ_ONLY
+    assert {link, rename} <= {"EXDEV", "EROFS", "EPERM"}
+    assert set(world.attempt("write_to_system_folders", function)["refused"].values()) == READ_ONLY
+    assert set(world.attempt("remount_writable", function)["refused"].values()) == {"EPERM"}
 
 
 def test_the_interpreter_cannot_be_overwritten(world):

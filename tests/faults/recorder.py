@@ -19,7 +19,7 @@ BACKLOG = 1024
 
 # Handlers. Each says under which id it runs and how it will end, and waits until it was heard.
 SOURCE = """
-import json, os, random, socket, time
+import base64, json, os, random, socket, time
 
 recorder = None
 
@@ -58,6 +58,15 @@ def shown(event, context):
 def uploaded(event, context):
     for record in event["Records"]:
         report(context, record["s3"]["object"]["key"], "success")
+
+def messages(event, context):
+    for record in event["Records"]:
+        report(context, record["body"], "success")
+        time.sleep(random.uniform(0.01, 0.03))
+
+def records(event, context):
+    for record in event["Records"]:
+        report(context, base64.b64decode(record["kinesis"]["data"]).decode(), "success")
 
 def scripted(event, context):
     report(context, event["id"], os.environ["ENDS"])

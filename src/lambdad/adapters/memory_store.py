@@ -9,6 +9,7 @@ from typing import TypeVar
 from lambdad.adapters.records import decode, encode, version_number
 from lambdad.domain.arns import LATEST, FunctionKey
 from lambdad.domain.functions import Alias, Function, FunctionVersion
+from lambdad.domain.layers import LAYER_VERSIONS, archives_of
 from lambdad.domain.record_kinds import RecordKind, joined, key_range, subtree
 from lambdad.ports.store import StoreUnavailable, Tables
 
@@ -85,6 +86,10 @@ class MemoryTables:
         places = [(key, number) for key, number in self._places(account_id, region) if (key.name, number) > after]
         return self._page(places, limit)
 
+    def versions_in_clear(self) -> Sequence[FunctionVersion]:
+        every = (decode(FunctionVersion, record) for record in self._versions.values())
+        return [version for version in every if version.environment]
+
     def alias(self, key: FunctionKey, name: str) -> Alias | None:
         return _record(Alias, self._aliases.get((key, name)))
 
@@ -125,14 +130,19 @@ class MemoryTables:
                 del self._records[place]
 
     def code_in_use(self) -> set[str]:
-        return {decode(FunctionVersion, record).code_sha256 for record in self._versions.values()}
+        used = {layer.code_sha256 for layer in self.records(LAYER_VERSIONS)}
+        for record in self._versions.values():
+            version = decode(FunctionVersion, record)
+            used |= {version.code_sha256, *archives_of(version.layers)}
+        return used
 
     def code_is_used(self, code_sha256: str) -> bool:
         return code_sha256 in self.code_in_use()
 
     def code_bytes(self, account_id: str, region: str) -> int:
         places = self._places(account_id, region)
-        return sum(decode(FunctionVersion, self._versions[place]).code_size for place in places)
+        packages = sum(decode(FunctionVersion, self._versions[place]).code_size for place in places)
+        return packages + sum(layer.code_size for layer in self.records(LAYER_VERSIONS, account_id, region))
 
     def function_count(self, account_id: str, region: str) -> int:
         return sum((key.account_id, key.region) == (account_id, region) for key in self._functions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +21,7 @@ _SLICE_S: Final = 0.002
 class _Watched:
     limit_bytes: int
     callback: Callable[[], object]
+    roots: Callable[[], Sequence[int]]
     peak_bytes: int = 0
 
 
@@ -35,9 +36,18 @@ class MemoryPoller:
         self._watched: dict[int, _Watched] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, root_pid: int, limit_bytes: int, callback: Callable[[], object]) -> None:
-        """Look at a tree from now on. When it has exceeded the limit, the callback is called once and that is all."""
-        self._watched[root_pid] = _Watched(limit_bytes, callback)
+    def add(
+        self,
+        root_pid: int,
+        limit_bytes: int,
+        callback: Callable[[], object],
+        roots: Callable[[], Sequence[int]] | None = None,
+    ) -> None:
+        """Look at a tree from now on. When it has exceeded the limit, the callback is called once and that is all.
+
+        `roots`: for several trees that have one limit, the roots of those there are; `root_pid` is a mere key then.
+        """
+        self._watched[root_pid] = _Watched(limit_bytes, callback, roots or (lambda: (root_pid,)))
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._poll())
 
@@ -79,7 +89,7 @@ class MemoryPoller:
         return spent + time.perf_counter() - start
 
     def _look(self, pid: int, watched: _Watched) -> None:
-        used = memory_bytes(pid, watched.limit_bytes)
+        used = memory_bytes(watched.limit_bytes, *watched.roots())
         watched.peak_bytes = max(watched.peak_bytes, used)
         if used > watched.limit_bytes:
             del self._watched[pid]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import functools
 import os
 import resource
 import shutil
@@ -19,13 +20,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 from lambdad.adapters.connection_owner import socket_inode
 from lambdad.adapters.exit_statuses import exit_status
+from lambdad.adapters.extension_ends import KILLED, ExtensionEnds
+from lambdad.adapters.loopback import connected
 from lambdad.adapters.memory_watch import MemoryPoller
 from lambdad.adapters.process_tree import (
     carries,
@@ -39,9 +42,23 @@ from lambdad.adapters.process_tree import (
     session,
     stop_tree,
 )
-from lambdad.adapters.runtime_commands import BOOTSTRAPS, SYSTEM_PATH, arguments
+from lambdad.adapters.runtime_commands import (
+    BOOTSTRAPS,
+    SYSTEM_PATH,
+    TELEMETRY_VARIABLE,
+    arguments,
+    bootstrap_of,
+    execution_problem,
+    local_path,
+    wrapped_arguments,
+    wrapped_variables,
+    wrapper_for,
+)
+from lambdad.adapters.session_leader import SessionLeader
 from lambdad.domain.invocations import ExitStatus
 from lambdad.ports.sandbox import SHORTAGES, Address, Addresses, Places, Program, SandboxFailed, SandboxSpec
+from lambdad_sandbox.extensions import FOLDER
+from lambdad_sandbox.namespaces import LAYERS_ROOT
 
 OPEN_FILES: Final = 1024
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -50,99 +67,166 @@ _LAUNCHERS: Final = 4
 _LOOKS_AT_THE_NAMELESS: Final = 20
 _LOOK_S: Final = 0.0005
 _MIB: Final = 1024 * 1024
-_MAXRSS_BYTES: Final = 1 if sys.platform == "darwin" else 1024
+_LAYERS_VARIABLE: Final = "_LAMBDAD_LAYERS"
+
+Fds = tuple[int, ...]
 
 
 class ProcessSandbox:
-    """A process group and what descends from it."""
+    """Processes that lead sessions, the runtime's and those of extensions, and what descends from them."""
 
     listeners: Sequence[socket.socket] = ()
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], output_fd: int, spec: SandboxSpec, driver: ProcessDriver
-    ) -> None:
-        self._process = process
+    def __init__(self, spec: SandboxSpec, driver: ProcessDriver) -> None:
+        """Make its pipes. Raises OSError when the machine has no more."""
+        self._spec = spec
         self._marker = _marker(spec)
         self._limit_bytes = spec.memory_mb * _MIB
         self._driver = driver
         self._loop = asyncio.get_running_loop()
         self._status: asyncio.Future[ExitStatus] = self._loop.create_future()
-        self._has_exited: asyncio.Future[None] = self._loop.create_future()
-        self._status_fd = _open_status(process.pid)
+        self._runtime: SessionLeader | None = None
+        self._extensions: list[SessionLeader] = []
+        self._ends = ExtensionEnds(spec.extensions)
+        self._starting = asyncio.Lock()
+        self._status_fd: int | None = None
         self._max_memory = 0
-        self._inherited_memory = _own_peak_bytes()
         self._killed: asyncio.Task[None] | None = None
         self._frozen: list[int] = []
-        self.output_fd = output_fd
-        self._watch()
-        driver.memory.add(process.pid, self._limit_bytes, self._exceeded_memory)
+        self.output_fd, self._output = _pipe()
+        self.extension_output_fd = self._extension_output = -1
+        if spec.extensions:
+            try:
+                self.extension_output_fd, self._extension_output = _pipe()
+            except OSError:
+                self._close_outputs()
+                self.close()
+                raise
 
-    def _watch(self) -> None:
-        if hasattr(os, "pidfd_open"):
-            self._pidfd = os.pidfd_open(self._process.pid)
-            self._loop.add_reader(self._pidfd, self._exited)
-        else:
-            waiting = self._loop.run_in_executor(None, os.waitid, os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
-            waiting.add_done_callback(lambda _: self._exited())
+    async def start_extensions(self) -> None:
+        """Start each, or tell that it cannot be. Raises OSError."""
+        for name in self._spec.extensions:
+            program, problem = _extension(self._spec, name)
+            if problem:
+                self._ends.ended(name, ExitStatus(problem=problem))
+                continue
+            environment = {**self._spec.extension_environment, **_layers_variable(self._spec)}
+            process = await self._driver.spawn([str(program)], environment, "/", self._extension_output)
+            ended = functools.partial(self._extension_exited, name)
+            self._extensions.append(SessionLeader(process, ended))
+        self._measure()
+
+    async def start_runtime(self) -> None:
+        async with self._starting:
+            if self._runtime is not None:
+                return
+            if self._killed is not None:
+                raise SandboxFailed("the sandbox has ended")
+            spec, command = self._spec, _command(self._spec)
+            environment = {**spec.environment, **_private_variables(spec, self._output), **_layers_variable(spec)}
+            try:
+                process = await self._driver.spawn(command, environment, spec.code, self._output, (self._output,))
+            except OSError as error:
+                raise _failed(command[0], error) from error
+            finally:
+                self._close_outputs()
+            self._status_fd = _open_status(process.pid)
+            self._runtime = SessionLeader(process, self._exited)
+            if self._killed is not None:
+                self._runtime.kill_tree()
+            self._measure()
+
+    def _close_outputs(self) -> None:
+        """Let go of our copies of what the processes write to, when they have their own."""
+        for fd in (self._output, self._extension_output):
+            if fd >= 0:
+                os.close(fd)
+        self._output = self._extension_output = -1
+
+    def _leaders(self) -> list[SessionLeader]:
+        """Those of the processes that lambdad has started itself which are alive, the runtime first."""
+        started = [*([self._runtime] if self._runtime is not None else []), *self._extensions]
+        return [leader for leader in started if leader.is_alive]
+
+    def _pids(self) -> list[int]:
+        return [leader.pid for leader in self._leaders()]
+
+    def _measure(self) -> None:
+        self._driver.memory.add(id(self), self._limit_bytes, self._exceeded_memory, self._pids)
 
     def _exceeded_memory(self) -> None:
         """All of it goes, whichever of its processes took too much, as in a memory control group."""
         self._max_memory = self._limit_bytes
         if not self._status.done():
-            self._status.set_result(ExitStatus(signal="killed"))
-        self._kill_tree()
+            self._status.set_result(KILLED)
+        self._kill_trees()
 
-    def _exited(self) -> None:
-        if hasattr(os, "pidfd_open"):
-            self._loop.remove_reader(self._pidfd)
-            os.close(self._pidfd)
+    def _exited(self, status: int, peak_bytes: int) -> None:
+        """The runtime's process has ended."""
         self._stop_measuring()
-        _, status, usage = os.wait4(self._process.pid, 0)
-        self._process.returncode = os.waitstatus_to_exitcode(status)
-        # The kernel counts in the peak of what was before `exec`: lambdad itself. More is the function's own.
-        if usage.ru_maxrss * _MAXRSS_BYTES > self._inherited_memory:
-            self._max_memory = max(self._max_memory, usage.ru_maxrss * _MAXRSS_BYTES)
+        if self._extensions:
+            self._measure()
+        self._max_memory = max(self._max_memory, peak_bytes)
         if self._status_fd is not None:
             os.close(self._status_fd)
             self._status_fd = None
-        self._has_exited.set_result(None)
         if not self._status.done():
             self._status.set_result(exit_status(status))
+
+    def _extension_exited(self, name: str, status: int, peak_bytes: int) -> None:
+        self._ends.ended(name, exit_status(status))
+
+    def when_extension_ends(self, callback: Callable[[str, ExitStatus], None]) -> None:
+        self._ends.listen(callback)
+
+    def terminate_runtime(self) -> None:
+        if self._runtime is not None:
+            self._runtime.terminate()
+
+    async def connect(self, port: int) -> socket.socket:
+        if self._killed is not None and self._killed.done():
+            raise ConnectionRefusedError("the sandbox has ended")
+        return await connected(socket.socket(socket.AF_INET, socket.SOCK_STREAM), port)
 
     async def wait(self) -> ExitStatus:
         return await asyncio.shield(self._status)
 
     async def kill(self) -> None:
         if self._killed is None:
-            self._kill_tree()
+            self._kill_trees()
             self._killed = self._loop.create_task(self._bury())
         await asyncio.shield(self._killed)
 
     async def _bury(self) -> None:
-        await asyncio.shield(self._has_exited)
-        self._driver.reap_orphans(self._process.pid, self._marker)
-        self._driver.forget(self._process.pid)
+        async with self._starting:
+            self._close_outputs()
+        started = [*([self._runtime] if self._runtime is not None else []), *self._extensions]
+        for leader in started:
+            await asyncio.shield(leader.has_exited)
+        if not self._status.done():
+            self._status.set_result(KILLED)
+        self._stop_measuring()
+        pids = {leader.pid for leader in started}
+        self._driver.reap_orphans(pids, self._marker)
+        self._driver.forget(pids)
 
     def close(self) -> None:
         os.close(self.output_fd)
+        if self.extension_output_fd >= 0:
+            os.close(self.extension_output_fd)
 
-    def _kill_tree(self) -> None:
-        if self._has_exited.done():
-            return  # its number may be another's by now, and its children are ours
-        pids = descendants(self._process.pid)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    def _kill_trees(self) -> None:
+        for leader in self._leaders():
+            leader.kill_tree()
 
     def initialized(self) -> None:
         """Its processor time is not limited."""
 
     def freeze(self) -> None:
-        if self._frozen or self._has_exited.done():
+        pids = self._pids()
+        if self._frozen or not pids:
             return
-        self._frozen = [self._process.pid, *self._driver.orphans_of(self._process.pid)]
+        self._frozen = [*pids, *(orphan for pid in pids for orphan in self._driver.orphans_of(pid))]
         for pid in self._frozen:
             stop_tree(pid)
         self._stop_measuring()  # what stands still needs no more than it has
@@ -150,29 +234,32 @@ class ProcessSandbox:
     def thaw(self) -> None:
         if not self._frozen:
             return
-        if not self._has_exited.done():
+        if self._leaders():
             for pid in self._frozen:
                 continue_tree(pid)
-            self._driver.memory.add(self._process.pid, self._limit_bytes, self._exceeded_memory)
+            self._measure()
         self._frozen = []
 
     def owns(self, client: Address, server: Address) -> bool:
         if sys.platform != "linux":
             return True  # there is nobody to ask
         inode = socket_inode(client, server)
-        if inode is None or self._has_exited.done():
+        if inode is None:
             return False
-        root = self._process.pid
-        return holds_socket(root, inode) or any(holds_socket(pid, inode) for pid in self._driver.orphans_of(root))
+        pids = self._pids()
+        return any(holds_socket(pid, inode) for pid in pids) or any(
+            holds_socket(orphan, inode) for pid in pids for orphan in self._driver.orphans_of(pid)
+        )
 
     def _stop_measuring(self) -> None:
-        self._max_memory = max(self._max_memory, self._driver.memory.remove(self._process.pid))
+        self._max_memory = max(self._max_memory, self._driver.memory.remove(id(self)))
 
     def max_memory_bytes(self) -> int:
         if self._status_fd is not None:
             with contextlib.suppress(OSError):
                 used = peak_bytes(os.pread(self._status_fd, 4096, 0))
-                for pid in descendants(self._process.pid):
+                others = [pid for leader in self._leaders() for pid in (leader.pid, *descendants(leader.pid))]
+                for pid in others[1:]:  # the first is the runtime
                     used += peak_bytes(Path(f"/proc/{pid}/status").read_bytes())
                 self._max_memory = max(self._max_memory, used)
         return min(self._max_memory, self._limit_bytes)
@@ -197,11 +284,12 @@ class ProcessDriver:
         return None
 
     def places(self, program: Program, code: Path, layers: Path | None) -> Places:
-        libraries = f"{code}:{code}/lib:/opt/lib"
+        opt = LAYERS_ROOT if layers is None else str(layers)
+        libraries = f"{code}:{code}/lib:{opt}/lib"
+        path = f"{SYSTEM_PATH}:{opt}/bin"
         if program.executable is None:
-            return Places(str(code), str(code), SYSTEM_PATH, libraries)
-        path = f"{program.executable.parent}:{SYSTEM_PATH}"
-        return Places(str(code), str(_runtime_dir(program)), path, libraries)
+            return Places(str(code), str(code), path, libraries, opt)
+        return Places(str(code), str(_runtime_dir(program)), f"{program.executable.parent}:{path}", libraries, opt)
 
     def prepare(self, program: Program) -> None:
         """Nothing is made ahead."""
@@ -225,31 +313,43 @@ class ProcessDriver:
         return False
 
     async def launch(self, spec: SandboxSpec) -> ProcessSandbox:
-        loop = asyncio.get_running_loop()
         try:
-            reading, writing = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+            sandbox = ProcessSandbox(spec, self)
         except OSError as error:
             raise _failed("a pipe for the function's output", error) from error
-        os.set_blocking(reading, False)
-        command = _command(spec)
         try:
-            process = await loop.run_in_executor(self._launchers, self._spawn, command, spec, writing)
+            if spec.extensions:
+                await sandbox.start_extensions()
+            else:
+                await sandbox.start_runtime()
         except OSError as error:
-            os.close(reading)
-            raise _failed(command[0], error) from error
-        finally:
-            os.close(writing)
-        return ProcessSandbox(process, reading, spec, self)
+            await sandbox.kill()
+            sandbox.close()
+            raise _failed("an extension", error) from error
+        except BaseException:  # also when it is cancelled: nobody else would end what has been started
+            await sandbox.kill()
+            sandbox.close()
+            raise
+        return sandbox
 
-    def _spawn(self, command: Sequence[str], spec: SandboxSpec, output: int) -> subprocess.Popen[bytes]:
+    async def spawn(
+        self, command: Sequence[str], environment: Mapping[str, str], cwd: Path | str, output: int, kept: Fds = ()
+    ) -> subprocess.Popen[bytes]:
+        """Start a program in a session of its own, with a pipe as its output. Raises OSError."""
+        spawning = functools.partial(self._spawn, command, environment, cwd, output, kept)
+        return await asyncio.get_running_loop().run_in_executor(self._launchers, spawning)
+
+    def _spawn(
+        self, command: Sequence[str], environment: Mapping[str, str], cwd: Path | str, output: int, kept: Fds
+    ) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [*self._prefix, *command],
-            env={**spec.environment, "_LAMBDA_TELEMETRY_LOG_FD": str(output)},
-            cwd=spec.code,
+            env=environment,
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            pass_fds=(output,),
+            pass_fds=kept,
             start_new_session=True,
         )
         self._roots.add(process.pid)
@@ -259,14 +359,14 @@ class ProcessDriver:
                 resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
         return process
 
-    def forget(self, pid: int) -> None:
-        self._roots.discard(pid)
+    def forget(self, pids: Collection[int]) -> None:
+        self._roots.difference_update(pids)
 
     def orphans_of(self, root: int) -> list[int]:
         """What has left an environment's tree, and not its session, which nobody can join from outside."""
         return [pid for pid in children(os.getpid()) if pid not in self._roots and session(pid) == root]
 
-    def reap_orphans(self, root: int, marker: bytes) -> None:
+    def reap_orphans(self, roots: Collection[int], marker: bytes) -> None:
         """Kill the processes that an environment has left behind, and bury whoever else has died."""
         found = True
         looks = _LOOKS_AT_THE_NAMELESS
@@ -278,7 +378,7 @@ class ProcessDriver:
                 while looks and is_nameless(pid):  # in the middle of an `exec`, it seems
                     looks -= 1
                     time.sleep(_LOOK_S)
-                if session(pid) == root or carries(pid, marker):
+                if session(pid) in roots or carries(pid, marker):
                     found = True
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
@@ -293,16 +393,17 @@ class ProcessDriver:
         self._launchers.shutdown(wait=False)
 
 
-def end_leftovers(task_roots: Path) -> None:
-    """Kill what functions with their code below a directory have left running when their daemon was killed.
+def end_leftovers(directory: Path) -> None:
+    """Kill what functions with their code or layers below a directory have left running when their daemon was killed.
 
-    The kernel ends a function's first process with its daemon, but not those that the function had started. Call it
-    before anything is launched, by the one daemon that the directory belongs to.
+    The kernel ends a function's first process with its daemon, and each extension's, but not those that they had
+    started. Call it before anything is launched, by the one daemon that the directory belongs to.
     """
-    beginning = b"LAMBDA_TASK_ROOT=" + os.fsencode(task_roots) + b"/"
+    place = os.fsencode(directory) + b"/"
+    beginnings = (b"LAMBDA_TASK_ROOT=" + place, _LAYERS_VARIABLE.encode() + b"=" + place)
     for entry in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):  # it is another user's, or has ended
-            if any(variable.startswith(beginning) for variable in entry.read_bytes().split(b"\0")):
+            if any(variable.startswith(beginnings) for variable in entry.read_bytes().split(b"\0")):
                 os.kill(int(entry.parent.name), signal.SIGKILL)
 
 
@@ -313,9 +414,45 @@ def _runtime_dir(program: Program) -> Path:
 def _command(spec: SandboxSpec) -> list[str]:
     program = spec.program
     if program.executable is None:
-        return [str(spec.code / "bootstrap")]
-    sdk_dirs = tuple(map(str, program.sdk_dirs))
-    return arguments(program, str(program.executable), str(_runtime_dir(program)), sdk_dirs)
+        return [str(local_path(bootstrap_of(spec.code, spec.layers), spec.code, spec.layers))]
+    wrapper = wrapper_for(program, spec.environment)
+    if wrapper:
+        script = str(local_path(wrapper, spec.code, spec.layers))
+        return wrapped_arguments(script, program, str(program.executable), str(_runtime_dir(program)))
+    return arguments(program, str(program.executable), str(_runtime_dir(program)), _sdk_dirs(program))
+
+
+def _sdk_dirs(program: Program) -> tuple[str, ...]:
+    return tuple(map(str, program.sdk_dirs))
+
+
+def _private_variables(spec: SandboxSpec, output: int) -> dict[str, str]:
+    """What the runtime needs besides the function's variables."""
+    if wrapper_for(spec.program, spec.environment):
+        return wrapped_variables(output, _sdk_dirs(spec.program))
+    return {TELEMETRY_VARIABLE: str(output)}
+
+
+def _layers_variable(spec: SandboxSpec) -> dict[str, str]:
+    """Where the runtime finds the layers, as there is no /opt of the function's own: it takes this out again.
+
+    An extension's process keeps it: by it those are found that have outlived a daemon (`end_leftovers`).
+    """
+    return {} if spec.layers is None else {_LAYERS_VARIABLE: str(spec.layers)}
+
+
+def _extension(spec: SandboxSpec, name: str) -> tuple[Path, str]:
+    """An extension's program on this machine, and why it cannot be executed, if so."""
+    place = f"{FOLDER}/{name}"
+    program = local_path(place, spec.code, spec.layers)
+    return program, execution_problem(program, place, spec.code, spec.layers)
+
+
+def _pipe() -> tuple[int, int]:
+    """A pipe that no other process inherits, to be read without waiting. Raises OSError."""
+    reading, writing = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+    os.set_blocking(reading, False)
+    return reading, writing
 
 
 def _failed(what: str, error: OSError) -> SandboxFailed:
@@ -344,7 +481,3 @@ def _open_status(pid: int) -> int | None:
         return os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
-
-
-def _own_peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES

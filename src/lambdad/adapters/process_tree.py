@@ -88,15 +88,22 @@ def pss_bytes(root_pid: int) -> int:
     return sum(_pss(pid) for pid in (root_pid, *descendants(root_pid)))
 
 
-def memory_bytes(root_pid: int, limit_bytes: int) -> int:
-    """What a tree holds in memory, exactly (`pss_bytes`) only where that could be more than a limit.
+def memory_bytes(limit_bytes: int, *root_pids: int) -> int:
+    """What trees hold in memory, exactly (`pss_bytes`) only where that could be more than a limit.
 
     Resident sizes are quick to read, and their sum is no less than the proportional one: it is the answer where it is
     below the limit.
     """
-    pids = (root_pid, *descendants(root_pid))
+    pids = [pid for root_pid in root_pids for pid in (root_pid, *descendants(root_pid))]
     resident = sum(_resident(pid) for pid in pids)
     return resident if resident <= limit_bytes else sum(_pss(pid) for pid in pids)
+
+
+def terminate_first_child(pid: int) -> None:
+    """Ask the oldest child of a process to end: the first that it has made of those that are left."""
+    for child in children(pid):
+        _signal(child, signal.SIGTERM)
+        return
 
 
 def stop_tree(pid: int) -> None:

@@ -8,6 +8,7 @@ what an interpreter said of itself is remembered in a file by its path, size and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import os
@@ -29,6 +30,8 @@ from lambdad.ports.runtimes import InstalledRuntime
 _RUN_TIMEOUT_S = 20
 _RUN_AT_ONCE = 4
 _SDK_REMEMBERED_S = 5.0
+_LOOK_AGAIN_S = 5.0
+"""So long the newest interpreter is taken to be that still; then it is looked for, beside what goes on."""
 
 _PYTHON_SAYS = (
     "import sys; t = sys.implementation.name == 'cpython' and 't' not in getattr(sys, 'abiflags', '');"
@@ -77,6 +80,8 @@ class RuntimeDiscovery:
         self._sdks_seen: dict[str, tuple[tuple[Path, ...], float]] = {}
         self._turns = asyncio.Semaphore(_RUN_AT_ONCE)
         self._looking: dict[str, asyncio.Lock] = {}
+        self._looked: dict[str, float] = {}
+        self._renewals: set[asyncio.Task[None]] = set()
 
     @classmethod
     def of(cls, settings: Settings, data_dir: Path, notes_dir: Path | None = None) -> RuntimeDiscovery:
@@ -93,7 +98,8 @@ class RuntimeDiscovery:
     async def find(self, name: str) -> InstalledRuntime | None:
         """What runs functions of this identifier here; None when nothing does.
 
-        The first answer is kept while its program stays as it is, but for the SDK, which can come later. What is not
+        An answer is kept while its program stays as it is, but for the SDK, which can come later. A newer interpreter
+        is looked for beside that, every few seconds in which anybody asks: whoever asks then need not wait. What is not
         found is looked for again each time. Raises InvalidParameterValueException for what lambdad does not run.
         """
         runtime = runtimes.supported(name)
@@ -103,6 +109,33 @@ class RuntimeDiscovery:
             found = self._still_there(name) or await self._look(runtime)
         if found is None:
             return None
+        if time.monotonic() - self._looked.get(name, -math.inf) > _LOOK_AGAIN_S:
+            self._looked[name] = time.monotonic()
+            renewal = asyncio.get_running_loop().create_task(self._renew(runtime))
+            self._renewals.add(renewal)
+            renewal.add_done_callback(self._renewals.discard)
+        return replace(found, sdk_dirs=await self._sdk_dirs(found))
+
+    async def _renew(self, runtime: Runtime) -> None:
+        async with self._looking[runtime.name]:
+            with contextlib.suppress(OSError):  # it was uninstalled while it was looked at
+                await self._look(runtime)
+
+    async def find_version(self, name: str, version: Version) -> InstalledRuntime | None:
+        """As `find`, for one version of the interpreter and no other."""
+        runtime = runtimes.supported(name)
+        if runtime.language is Language.PROVIDED or not (runtime.matches(version) or self._allow_nearest):
+            return None
+        key = f"{name} {version}"
+        async with self._looking.setdefault(key, asyncio.Lock()):
+            found = self._still_there(key)
+            if found is None:
+                possible = await asyncio.to_thread(self._candidates, runtime.language)
+                verified = await self._verified(c for c in possible if self._allow_nearest or _may_be(c, runtime))
+                exact = next((each for each in verified if each.version == version), None)
+                if exact is None:
+                    return None
+                found = self._remember(key, runtime, exact)
         return replace(found, sdk_dirs=await self._sdk_dirs(found))
 
     async def _sdk_dirs(self, runtime: InstalledRuntime) -> tuple[Path, ...]:
@@ -149,6 +182,10 @@ class RuntimeDiscovery:
             chosen = _nearest(await self._verified(iter(possible)), runtime)
         if chosen is None:
             return None
+        self._looked[runtime.name] = time.monotonic()
+        return self._remember(runtime.name, runtime, chosen)
+
+    def _remember(self, key: str, runtime: Runtime, chosen: _Interpreter) -> InstalledRuntime:
         found = InstalledRuntime(
             runtime.name,
             runtime.language,
@@ -157,7 +194,7 @@ class RuntimeDiscovery:
             chosen.candidate.source,
             is_exact=runtime.matches(chosen.version),
         )
-        self._found[runtime.name] = (found, chosen.candidate.executable.stat())
+        self._found[key] = (found, chosen.candidate.executable.stat())
         return found
 
     def _candidates(self, language: Language) -> list[Candidate]:

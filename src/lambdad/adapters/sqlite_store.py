@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -10,15 +11,25 @@ from lambdad.adapters.records import decode, encode, version_number
 from lambdad.adapters.sqlite_units import SqliteStatements, SqliteUnits, migrations_of
 from lambdad.domain.arns import LATEST, FunctionKey
 from lambdad.domain.functions import Alias, Function, FunctionVersion
+from lambdad.domain.layers import LAYER_VERSIONS, archives_of
 from lambdad.domain.record_kinds import RecordKind, joined, key_range, subtree
 
 T = TypeVar("T")
 
 MIGRATIONS = migrations_of("store")
 
+# As the index has it that finds layer versions by their archives.
+_IS_LAYER = f"kind = '{LAYER_VERSIONS.name}'"
+_LAYER_CODE = "json_extract(record, '$.code_sha256')"
+
 
 class SqliteTables(SqliteStatements):
     """The records as SQL."""
+
+    def __init__(self, connection: sqlite3.Connection, *, writable: bool) -> None:
+        super().__init__(connection, writable=writable)
+        if writable:  # what is replaced is not left behind in the file: it may have been somebody's secret
+            connection.execute("PRAGMA secure_delete = ON")
 
     def function(self, key: FunctionKey) -> Function | None:
         return self._one(
@@ -36,7 +47,7 @@ class SqliteTables(SqliteStatements):
 
     def delete_function(self, key: FunctionKey) -> None:
         self._delete_records(key)
-        for table in ("aliases", "versions", "functions"):
+        for table in ("aliases", "version_archives", "versions", "functions"):
             self._change(f"DELETE FROM {table} WHERE account_id = ? AND region = ? AND name = ?", key.parts)
 
     def remember_version_number(self, key: FunctionKey, next_number: int) -> None:
@@ -74,13 +85,20 @@ class SqliteTables(SqliteStatements):
             " SET code_sha256 = excluded.code_sha256, code_size = excluded.code_size, record = excluded.record",
             (*version.key.parts, number, version.code_sha256, version.code_size, encode(version)),
         )
+        self._delete_of_version("version_archives", version.key, number)
+        for digest in set(archives_of(version.layers)):
+            self._change("INSERT INTO version_archives VALUES (?, ?, ?, ?, ?)", (*version.key.parts, number, digest))
 
     def delete_version(self, key: FunctionKey, version: str) -> None:
-        self._change(
-            "DELETE FROM versions WHERE account_id = ? AND region = ? AND name = ? AND number = ?",
-            (*key.parts, version_number(version)),
-        )
+        for table in ("version_archives", "versions"):
+            self._delete_of_version(table, key, version_number(version))
         self._delete_records(key, version)
+
+    def _delete_of_version(self, table: str, key: FunctionKey, number: int | None) -> None:
+        self._change(
+            f"DELETE FROM {table} WHERE account_id = ? AND region = ? AND name = ? AND number = ?",
+            (*key.parts, number),
+        )
 
     def versions(self, key: FunctionKey, after: int, limit: int) -> Sequence[FunctionVersion]:
         return self._all(
@@ -106,6 +124,13 @@ class SqliteTables(SqliteStatements):
             "SELECT record FROM versions WHERE account_id = ? AND region = ? AND (name, number) > (?, ?)"
             " ORDER BY name, number LIMIT ?",
             (account_id, region, *after, limit),
+        )
+
+    def versions_in_clear(self) -> Sequence[FunctionVersion]:
+        return self._all(
+            FunctionVersion,
+            "SELECT record FROM versions WHERE json_extract(record, '$.environment') NOT IN ('{}', '')",
+            (),
         )
 
     def alias(self, key: FunctionKey, name: str) -> Alias | None:
@@ -163,16 +188,34 @@ class SqliteTables(SqliteStatements):
         self._change("DELETE FROM records WHERE of_function AND key >= ? AND key < ?", scope)
 
     def code_in_use(self) -> set[str]:
-        return {digest for (digest,) in self._rows("SELECT DISTINCT code_sha256 FROM versions", ())}
+        return {
+            digest
+            for sql in (
+                "SELECT DISTINCT code_sha256 FROM versions",
+                "SELECT DISTINCT code_sha256 FROM version_archives",
+                f"SELECT {_LAYER_CODE} FROM records WHERE {_IS_LAYER}",
+            )
+            for (digest,) in self._rows(sql, ())
+        }
 
     def code_is_used(self, code_sha256: str) -> bool:
-        return bool(self._rows("SELECT 1 FROM versions WHERE code_sha256 = ? LIMIT 1", (code_sha256,)))
+        return any(
+            self._rows(sql, (code_sha256,))
+            for sql in (
+                "SELECT 1 FROM versions WHERE code_sha256 = ? LIMIT 1",
+                "SELECT 1 FROM version_archives WHERE code_sha256 = ? LIMIT 1",
+                f"SELECT 1 FROM records WHERE {_IS_LAYER} AND {_LAYER_CODE} = ? LIMIT 1",
+            )
+        )
 
     def code_bytes(self, account_id: str, region: str) -> int:
-        return self._number(
-            "SELECT coalesce(sum(code_size), 0) FROM versions WHERE account_id = ? AND region = ?",
-            (account_id, region),
+        place = (account_id, region)
+        packages = "SELECT coalesce(sum(code_size), 0) FROM versions WHERE account_id = ? AND region = ?"
+        layers = (
+            "SELECT coalesce(sum(json_extract(record, '$.code_size')), 0) FROM records"
+            f" WHERE {_IS_LAYER} AND key >= ? AND key < ?"
         )
+        return self._number(packages, place) + self._number(layers, subtree(place))
 
     def function_count(self, account_id: str, region: str) -> int:
         return self._number("SELECT count(*) FROM functions WHERE account_id = ? AND region = ?", (account_id, region))

@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "events": "lambdad.cli.events",
     "status": "lambdad.cli.status",
     "runtimes": "lambdad.cli.runtimes",
+    "sign": "lambdad.cli.sign",
     "doctor": "lambdad.cli.doctor",
     "demo": "lambdad.cli.demo",
     "bench": "lambdad.cli.bench",

@@ -56,7 +56,10 @@ class Dispatch:
     source: str
     """The ARN of what sends it: a bucket, topic, rule, schedule."""
     principal: str
-    """The service that sends it, such as `events.amazonaws.com`: a function's policy has to let it in."""
+    """The service that sends it, such as `events.amazonaws.com`: a function's policy has to let it in.
+
+    Empty when a role of the account does.
+    """
     account_id: str
     """On whose behalf."""
     region: str

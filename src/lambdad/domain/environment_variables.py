@@ -37,6 +37,24 @@ RESERVED: Final = frozenset(
         "LAMBDA_TASK_ROOT",
     }
 )
+NOT_OF_EXTENSIONS: Final = frozenset(
+    {
+        "_AWS_XRAY_DAEMON_ADDRESS",
+        "_AWS_XRAY_DAEMON_PORT",
+        "_HANDLER",
+        "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_XRAY_CONTEXT_MISSING",
+        "AWS_XRAY_DAEMON_ADDRESS",
+        "LAMBDA_RUNTIME_DIR",
+        "LAMBDA_TASK_ROOT",
+    }
+)
+"""What is for the runtime's process alone.
+
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html#runtimes-extensions-registration-api-e
+"""
 LANG: Final = "en_US.UTF-8"
 ON_DEMAND: Final = "on-demand"
 PROVISIONED: Final = "provisioned-concurrency"
@@ -125,3 +143,8 @@ def build(version: FunctionVersion, own: Mapping[str, str], around: Surroundings
     if not version.runtime.startswith("provided"):
         variables["AWS_EXECUTION_ENV"] = f"AWS_Lambda_{version.runtime}"
     return variables
+
+
+def build_for_extensions(variables: Mapping[str, str]) -> dict[str, str]:
+    """What external extensions find in theirs, of what the function's process finds."""
+    return {name: value for name, value in variables.items() if name not in NOT_OF_EXTENSIONS}

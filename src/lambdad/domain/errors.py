@@ -7,11 +7,17 @@
         ├── InvalidParameterValueException 400
         ├── InvalidRequestContentException 400
         ├── CodeStorageExceededException   400
+        ├── CodeVerificationFailedException 400
+        ├── InvalidCodeSignatureException  400
         ├── PolicyLengthExceededException  400
         ├── RecursiveInvocationException   400
+        ├── IncompleteSignatureException   400
         ├── UnrecognizedClientException    403
+        ├── InvalidSignatureException      403
         ├── AccessDeniedException          403
+        ├── CodeSigningConfigNotFoundException 404
         ├── ResourceNotFoundException      404
+        ├── ProvisionedConcurrencyConfigNotFoundException 404
         ├── UnknownOperationException      404
         ├── ResourceConflictException      409
         ├── PreconditionFailedException    412
@@ -23,6 +29,7 @@
         ├── NotImplementedException        501  the operation is in AWS's model and not in lambdad
         ├── InvalidRuntimeException        502
         ├── InvalidZipFileException        502
+        ├── KMSAccessDeniedException       502  and KMSDisabled-, KMSInvalidState-, KMSNotFoundException
         └── (CloudWatch Logs)              400  ResourceAlreadyExistsException, InvalidParameterException, ...
 
 The codes and statuses are those of botocore's service models; messages follow what the services send.
@@ -89,6 +96,20 @@ class CodeStorageExceededException(ServiceError):
     status = 400
 
 
+class CodeVerificationFailedException(ServiceError):
+    """A package is not signed as the code signing configuration wants it, and that enforces it."""
+
+    code = "CodeVerificationFailedException"
+    status = 400
+
+
+class InvalidCodeSignatureException(ServiceError):
+    """A package has been changed since it was signed, or its signature cannot be checked."""
+
+    code = "InvalidCodeSignatureException"
+    status = 400
+
+
 class PolicyLengthExceededException(ServiceError):
     code = "PolicyLengthExceededException"
     status = 400
@@ -106,13 +127,37 @@ class AccessDeniedException(ServiceError):
     status = 403
 
 
+class IncompleteSignatureException(ServiceError):
+    """What a request says of its signature lacks something, or cannot be understood."""
+
+    code = "IncompleteSignatureException"
+    status = 400
+
+
 class UnrecognizedClientException(ServiceError):
     code = "UnrecognizedClientException"
     status = 403
 
 
+class InvalidSignatureException(ServiceError):
+    """A request is not signed with the secret of the key that it names, or was not lately."""
+
+    code = "InvalidSignatureException"
+    status = 403
+
+
+class CodeSigningConfigNotFoundException(ServiceError):
+    code = "CodeSigningConfigNotFoundException"
+    status = 404
+
+
 class ResourceNotFoundException(ServiceError):
     code = "ResourceNotFoundException"
+    status = 404
+
+
+class ProvisionedConcurrencyConfigNotFoundException(ServiceError):
+    code = "ProvisionedConcurrencyConfigNotFoundException"
     status = 404
 
 
@@ -172,4 +217,24 @@ class InvalidRuntimeException(ServiceError):
 
 class InvalidZipFileException(ServiceError):
     code = "InvalidZipFileException"
+    status = 502
+
+
+class KMSAccessDeniedException(ServiceError):
+    code = "KMSAccessDeniedException"
+    status = 502
+
+
+class KMSDisabledException(ServiceError):
+    code = "KMSDisabledException"
+    status = 502
+
+
+class KMSInvalidStateException(ServiceError):
+    code = "KMSInvalidStateException"
+    status = 502
+
+
+class KMSNotFoundException(ServiceError):
+    code = "KMSNotFoundException"
     status = 502

@@ -22,7 +22,8 @@ from lambdad.domain.event_buses import (
     EventsPolicyLengthExceeded,
     EventsResourceNotFoundException,
 )
-from lambdad.domain.resource_policies import account_root, arn_like
+from lambdad.domain.policy_conditions import arn_like
+from lambdad.domain.resource_policies import account_root
 
 __all__ = ["Access", "allows", "check_policy", "with_statement", "without_statement"]
 

@@ -12,6 +12,7 @@ from lambdad.domain import quotas
 from lambdad.domain.arns import LATEST, FunctionKey
 from lambdad.domain.layers import LayerUse
 from lambdad.domain.record_kinds import RecordKind
+from lambdad.domain.sealed_environments import SealedEnvironment
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,14 @@ class FunctionVersion:
     timeout_s: int = quotas.TIMEOUT_S_DEFAULT
     memory_mb: int = quotas.MEMORY_MB_MIN
     ephemeral_storage_mb: int = quotas.EPHEMERAL_STORAGE_MB_MIN
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The variables in clear text: of a draft, and of a record that an older lambdad has written. Never stored."""
     tracing_mode: str = "PassThrough"
     architecture: str = "x86_64"
     runtime_version: str = ""
     """The interpreter that runs it, such as `python:3.11.7`; empty for a custom runtime."""
+    update_runtime_on: str = "Auto"
+    """When it goes over to another one: a `lambdad.domain.runtimes.UpdateRuntimeOn`."""
     latest_description: str | None = None
     """Of a published version: the description that `$LATEST` had then. Publishing can give a version one of its own."""
     dead_letter_arn: str = ""
@@ -59,7 +63,11 @@ class FunctionVersion:
     code_unzipped_bytes: int = 0
     signing_profile_version_arn: str = ""
     signing_job_arn: str = ""
-    """Of the package: with what and by which job of AWS Signer it was signed; empty when it was not checked."""
+    """Of the package: the version of the signing profile and the job that signed it; empty when not checked."""
+    kms_key_arn: str = ""
+    """The key of KMS under which the variables are encrypted; empty for the key of the data directory."""
+    sealed_environment: SealedEnvironment | None = None
+    """The variables as they are stored; None for none."""
     configuration_revision_id: str = ""
     """The revision that its code and configuration are of, where only permissions have changed since."""
 
@@ -87,6 +95,7 @@ class FunctionVersion:
             configuration_revision_id=other.configuration_revision_id,
             last_modified=other.last_modified,
             runtime_version=other.runtime_version,
+            update_runtime_on=other.update_runtime_on,
             description=other.description,
             latest_description=other.latest_description,
         )

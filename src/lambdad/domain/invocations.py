@@ -6,8 +6,13 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from lambdad.domain import quotas
+from lambdad.domain.provisioned_concurrency import ProvisionedUse
+
+INVALID_ENTRYPOINT: Final = "Runtime.InvalidEntrypoint"
+"""The runtime could not be started at all, as when a custom runtime has no executable `bootstrap`."""
 
 
 @dataclass(slots=True)
@@ -25,20 +30,44 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a runtime process ended: a code, or the signal that killed it."""
+    """How a process ended: a code, or the signal that killed it.
+
+    `problem` says why there never was a program to end: "fork/exec /opt/extensions/NAME: permission denied".
+    """
 
     code: int | None = None
     signal: str | None = None
+    problem: str = ""
 
     def __str__(self) -> str:
         return f"signal: {self.signal}" if self.signal else f"exit status {self.code}"
 
 
 @dataclass(slots=True)
+class ExtensionsTime:
+    """How long extensions go on after the runtime is done with an invocation, which is known later than its answer."""
+
+    took_ms: float | None = None
+    tell: Callable[[float], None] | None = None
+
+    def when_over(self, tell: Callable[[float], None]) -> None:
+        """`tell` is called with the milliseconds, or never when the environment was reset before."""
+        self.tell = tell
+        if self.took_ms is not None:
+            tell(self.took_ms)
+
+    def over(self, took_ms: float) -> None:
+        self.took_ms = took_ms
+        if self.tell is not None:
+            self.tell(took_ms)
+
+
+@dataclass(slots=True)
 class Outcome:
     """How an invocation ended. `error_type` is None for success; `log_tail` is filled when it was asked for.
 
-    `duration_ms` is what REPORT says of it; None when it was never given to the function.
+    `duration_ms` is what REPORT says of it; None when it was never given to the function. `provisioned` is there when
+    the version has provisioned environments, `extensions` when it has those.
     """
 
     payload: bytes
@@ -46,6 +75,8 @@ class Outcome:
     content_type: str = "application/json"
     log_tail: bytes = b""
     duration_ms: float | None = None
+    extensions: ExtensionsTime | None = None
+    provisioned: ProvisionedUse | None = None
 
     @property
     def failed(self) -> bool:
@@ -87,9 +118,9 @@ def exited(request_id: str, status: ExitStatus) -> PlatformError:
     return PlatformError("Runtime.ExitError", f"RequestId: {request_id} Error: {reason}")
 
 
-def invalid_entrypoint(request_id: str, detail: str) -> PlatformError:
-    """The runtime could not be started at all, as when a custom runtime has no executable `bootstrap`."""
-    return PlatformError("Runtime.InvalidEntrypoint", f"RequestId: {request_id} Error: {detail}")
+def failed(request_id: str, error_type: str, detail: str) -> PlatformError:
+    """An error that is told in AWS's usual form."""
+    return PlatformError(error_type, f"RequestId: {request_id} Error: {detail}")
 
 
 def response_too_large(limit: int = quotas.RESPONSE_BYTES) -> PlatformError:

@@ -5,9 +5,14 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
                      next                     assign                 response | error
     STARTING ─────────────────────▶ IDLE ────────────────▶ INVOKING ────────────────▶ ANSWERED
-        │ init_error                  ▲                                                   │
-        ▼                             └──────────────────── next ─────────────────────────┘
-    INIT_FAILED                                   any ── stop ──▶ STOPPING ── exit ──▶ DEAD
+      │   │ init_error              ▲  ▲                                               │    │
+      │   ▼                         │  └──────────────────── next ─────────────────────┘    │
+      │ INIT_FAILED                 │ extensions_next                                       │
+      └────────── next_ahead ───▶ SETTLING ◀──────────────── next_ahead ────────────────────┘
+
+                                                  any ── stop ──▶ STOPPING ── exit ──▶ DEAD
+
+SETTLING: the runtime has asked for the next event, and extensions are not yet done with the last one.
 """
 
 from __future__ import annotations
@@ -26,14 +31,20 @@ class State(StrEnum):
     INVOKING = "invoking"
     STREAMING = "streaming"
     ANSWERED = "answered"
+    SETTLING = "settling"
     STOPPING = "stopping"
     DEAD = "dead"
 
 
 class Event(StrEnum):
-    """What happens to an environment: calls of its runtime, decisions of the pool, and its process's exit."""
+    """What happens to an environment: calls of its runtime, decisions of the pool, and its process's exit.
+
+    `NEXT_AHEAD` is a `next` while extensions are busy, `EXTENSIONS_NEXT` that of the last of these.
+    """
 
     NEXT = "next"
+    NEXT_AHEAD = "next_ahead"
+    EXTENSIONS_NEXT = "extensions_next"
     RESPONSE = "response"
     RESPONSE_BEGINS = "response_begins"
     ERROR = "error"
@@ -55,18 +66,24 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.STREAMING, Event.RESPONSE): State.ANSWERED,
     (State.STREAMING, Event.ERROR): State.ANSWERED,
     (State.ANSWERED, Event.NEXT): State.IDLE,
+    (State.STARTING, Event.NEXT_AHEAD): State.SETTLING,
+    (State.ANSWERED, Event.NEXT_AHEAD): State.SETTLING,
+    (State.SETTLING, Event.NEXT_AHEAD): State.SETTLING,
+    (State.SETTLING, Event.EXTENSIONS_NEXT): State.IDLE,
     (State.STARTING, Event.STOP): State.STOPPING,
     (State.INIT_FAILED, Event.STOP): State.STOPPING,
     (State.IDLE, Event.STOP): State.STOPPING,
     (State.INVOKING, Event.STOP): State.STOPPING,
     (State.STREAMING, Event.STOP): State.STOPPING,
     (State.ANSWERED, Event.STOP): State.STOPPING,
+    (State.SETTLING, Event.STOP): State.STOPPING,
     (State.STARTING, Event.EXIT): State.DEAD,
     (State.INIT_FAILED, Event.EXIT): State.DEAD,
     (State.IDLE, Event.EXIT): State.DEAD,
     (State.INVOKING, Event.EXIT): State.DEAD,
     (State.STREAMING, Event.EXIT): State.DEAD,
     (State.ANSWERED, Event.EXIT): State.DEAD,
+    (State.SETTLING, Event.EXIT): State.DEAD,
     (State.STOPPING, Event.EXIT): State.DEAD,
 }
 

@@ -39,9 +39,12 @@ LOG_TAIL_BYTES: Final = 4 * 1024
 # A request that carries a package: 50 MB in base64, and the fields around it. The service names these numbers.
 CREATE_FUNCTION_REQUEST_BYTES: Final = 70_167_211
 UPDATE_FUNCTION_CODE_REQUEST_BYTES: Final = 69_905_067
+PUBLISH_LAYER_VERSION_REQUEST_BYTES: Final = 69_905_067
 
 CONCURRENT_EXECUTIONS: Final = 1000
 UNRESERVED_CONCURRENT_EXECUTIONS_MIN: Final = 100
 
 INIT_TIMEOUT_MS: Final = 10_000
+PROVISIONED_INIT_TIMEOUT_S_MIN: Final = 130
+"""Or the timeout of the function if that is longer, when it is initialized ahead of any invocation."""
 LIST_PAGE: Final = 50

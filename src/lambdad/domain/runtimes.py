@@ -28,6 +28,17 @@ class Language(StrEnum):
     CUSTOM = "custom"
 
 
+class UpdateRuntimeOn(StrEnum):
+    """When a version of a function goes over to another release of its interpreter.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/runtimes-update.html
+    """
+
+    AUTO = "Auto"
+    FUNCTION_UPDATE = "FunctionUpdate"
+    MANUAL = "Manual"
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """One identifier. `version` is what an interpreter's version must begin with: (3, 11), or (20,) for `nodejs20.x`.
@@ -145,6 +156,12 @@ def version_of(text: str) -> Version | None:
     """The version in what an interpreter prints of itself: `v20.11.1` is (20, 11, 1); None for anything else."""
     found = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+)", text.strip())
     return tuple(int(number) for number in found.groups()) if found else None
+
+
+def runtime_version_of(arn: str) -> str:
+    """The interpreter, such as `python:3.11.7`, in the ARN that lambdad gives to it; nothing for any other ARN."""
+    found = re.fullmatch(r"arn:aws:lambda:[a-z0-9-]+::runtime:([a-z]+)-(\d+\.\d+\.\d+)", arn)
+    return f"{found[1]}:{found[2]}" if found else ""
 
 
 def satisfies(version: Version, requires_python: str | None) -> bool:

@@ -16,6 +16,7 @@ from lambdad.domain.errors import (
 )
 from lambdad.domain.neighbour_services import FORWARDABLE
 from lambdad.ingress import neighbour_errors
+from lambdad.ingress.function_urls import FunctionUrls, may_name_url, url_target
 from lambdad.ingress.internal import PREFIX as INTERNAL_PREFIX
 from lambdad.ingress.internal import InternalPages
 from lambdad.ingress.invocations import INVOKE_PATH, STREAM_PATH, Invocations
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 REQUEST_LIMITS: Final = {
     "CreateFunction": quotas.CREATE_FUNCTION_REQUEST_BYTES,
     "UpdateFunctionCode": quotas.UPDATE_FUNCTION_CODE_REQUEST_BYTES,
+    "PublishLayerVersion": quotas.PUBLISH_LAYER_VERSION_REQUEST_BYTES,
     "PutMetricData": metric_data.REQUEST_BYTES,
 }
 _INTERNAL_ERROR: Final = "An error occurred and the request cannot be processed."
@@ -54,7 +56,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """Answers requests. `handlers` has the operations of each service by botocore's name for it."""
+    """Answers requests. `handlers` has the operations of each service by botocore's name for it.
+
+    A host name that is a function URL's means that URL, whatever the path is. Without `function_urls` there are none.
+    """
 
     handlers: Mapping[str, Mapping[str, Handler]]
     invocations: Invocations
@@ -62,6 +67,7 @@ class Gateway:
     exchanges: Exchanges
     account_id: str
     region: str
+    function_urls: FunctionUrls | None = None
     _callers: dict[str, Caller] = field(default_factory=dict)
 
     def begin(self, request: Request, answer: Callable[[Response], None]) -> bool:
@@ -70,7 +76,7 @@ class Gateway:
         False when the request is anything else, or something stands in its way: then it is for `__call__`.
         """
         match = INVOKE_PATH.fullmatch(request.path) if request.method == "POST" else None
-        if match is None:
+        if match is None or may_name_url(request):
             return False
         caller = self._caller(request)
         call = Call("lambda", "Invoke", caller.account_id, caller.region, new_request_id())
@@ -85,6 +91,9 @@ class Gateway:
         service_name = "lambda"
         operation = None
         try:
+            target = url_target(request) if self.function_urls is not None else None
+            if self.function_urls is not None and target is not None:
+                return await self.function_urls.answer(target, request, request_id)
             if request.path.startswith(INTERNAL_PREFIX):
                 return await self.internal.answer(request, request_id)
             caller = self._caller(request)
@@ -116,7 +125,7 @@ class Gateway:
                 raise not_implemented(service_name, operation)
             parameters = service.parse(route, request, await self._body(request, operation))
             trace = request.headers.get("x-amzn-trace-id")
-            call = Call(service_name, operation, caller.account_id, caller.region, request_id, trace)
+            call = Call(service_name, operation, caller.account_id, caller.region, request_id, trace, request.client)
             return service.render(operation, await handler(call, parameters), request_id)
         except ServiceError as error:
             return self._error(request, service_name, error, request_id, operation)

@@ -19,7 +19,7 @@ from typing import Final, Protocol, cast
 
 import httptools
 
-from lambdad.ingress.messages import Body, BodyTooLarge, ClientGone, Request, Response
+from lambdad.ingress.messages import Body, BodyTooLarge, BrokenAnswer, ClientGone, Request, Response
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,8 @@ def encode_head(response: Response, *, keep_alive: bool, takes_chunks: bool = Tr
     elif response.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
         lines.append(f"Content-Length: {len(response.body)}\r\n")
     lines.append("\r\n" if keep_alive else "Connection: close\r\n\r\n")
-    return STATUS_LINES[response.status] + "".join(lines).encode("latin-1", "replace")
+    status_line = STATUS_LINES.get(response.status) or b"HTTP/1.1 %d \r\n" % response.status
+    return status_line + "".join(lines).encode("latin-1", "replace")
 
 
 class HttpServer:
@@ -141,6 +142,7 @@ class HttpConnection(asyncio.Protocol):
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
+        self._client = ""
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: dict[str, str] = {}
@@ -161,6 +163,8 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self._client = peer[0] if isinstance(peer, tuple) else ""
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -226,7 +230,10 @@ class HttpConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         key = name.decode("latin-1").lower()
         text = value.rstrip(b" \t").decode("latin-1")  # the parser leaves it on (RFC 9110, 5.5)
-        self._headers[key] = f"{self._headers[key]},{text}" if key in self._headers else text
+        if key in self._headers:
+            # RFC 6265, 5.4: cookies are a list of another kind.
+            text = f"{self._headers[key]}{'; ' if key == 'cookie' else ','}{text}"
+        self._headers[key] = text
 
     def on_headers_complete(self) -> None:
         if self._parser.should_upgrade():
@@ -240,6 +247,7 @@ class HttpConnection(asyncio.Protocol):
         request = Request(
             self._parser.get_method().decode("ascii"), self._target.decode("latin-1"), self._headers, body, keep_alive
         )
+        request.client = self._client
         # The version is asked for only where it may be the old one: who speaks that says `close`, or `keep-alive`.
         if (not keep_alive or "connection" in self._headers) and self._parser.get_http_version() == "1.0":
             request.keep_alive = request.takes_chunks = False
@@ -328,6 +336,8 @@ class HttpConnection(asyncio.Protocol):
                 self._hang_up()
         except ClientGone:
             self._transport.abort()
+        except BrokenAnswer:
+            self._transport.close()
         except asyncio.CancelledError:  # what a handler does for its client ends with the client
             self._transport.abort()
             raise
@@ -369,7 +379,7 @@ class HttpConnection(asyncio.Protocol):
                         await self._writable.wait()
                     if self._gone:
                         raise ClientGone
-            except ClientGone:
+            except (ClientGone, BrokenAnswer):
                 raise
             except Exception as error:  # whatever a body raises, the head is out: the truth is a cut connection
                 logger.exception("a streamed body failed")

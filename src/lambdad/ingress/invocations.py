@@ -58,6 +58,8 @@ class Invocations:
         if request.headers.get("x-amz-invocation-type", "RequestResponse") != "RequestResponse":
             return False
         reference = parse_function_name(unquote(name), call.account_id, call.region, _qualifier(request))
+        if not self._permissions.is_open(reference):
+            return False
         prepared = _prepare(call, reference, request, payload)
         return self._invoke.begin(
             prepared, lambda version, outcome: answer(_response(call, prepared, version, outcome))
@@ -92,8 +94,8 @@ class Invocations:
         """What a request asks for, of a function of the caller's account or of one that lets the caller in."""
         payload = await _payload(request)
         reference = parse_foreign_name(unquote(name), call.account_id, call.region, _qualifier(request))
-        if reference.key.account_id != call.account_id:
-            await self._permissions.check_account(reference, call.account_id, "InvokeFunction")
+        if reference.key.account_id != call.account_id or not self._permissions.is_open(reference):
+            await self._permissions.check_account(reference, call.account_id, "InvokeFunction", request.client)
         return _prepare(call, reference, request, payload)
 
 

@@ -18,6 +18,10 @@ class ClientGone(LambdadError):
     """The client closed the connection before the request was complete or the answer was sent."""
 
 
+class BrokenAnswer(LambdadError):
+    """The body of an answer ends before its end: the connection is closed behind what there is of it."""
+
+
 class BodyTooLarge(LambdadError):
     """A request's body is larger than the reader allows."""
 
@@ -146,9 +150,12 @@ class Body:
 
 
 class Request:
-    """A request's head, with its body still on the way. `path` and `query` are as sent; header names are lower case."""
+    """A request's head, with its body still on the way. `path` and `query` are as sent; header names are lower case.
 
-    __slots__ = ("body", "headers", "keep_alive", "method", "path", "query", "takes_chunks")
+    `client` is the address that it came from, empty for a Unix socket.
+    """
+
+    __slots__ = ("body", "client", "headers", "keep_alive", "method", "path", "query", "takes_chunks")
 
     def __init__(self, method: str, target: str, headers: Mapping[str, str], body: Body, keep_alive: bool) -> None:
         if not target.startswith("/"):
@@ -159,6 +166,7 @@ class Request:
         self.body = body
         self.keep_alive = keep_alive
         self.takes_chunks = True
+        self.client = ""
 
 
 class Response:

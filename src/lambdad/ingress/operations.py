@@ -18,6 +18,8 @@ class Call:
     request_id: str
     trace: str | None = None
     """The X-Ray trace header that came with it."""
+    client: str = ""
+    """The IP address that it came from; empty for a Unix socket."""
 
 
 # The operation's input as the model names it, already validated: required members, lengths, ranges, patterns, enums.

@@ -14,10 +14,10 @@ Errors go out at once.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 import socket
+import uuid
+from collections.abc import Mapping
 from typing import Final, cast
 
 import httptools
@@ -25,16 +25,16 @@ import httptools
 from lambdad.domain import quotas
 from lambdad.domain.errors import IllegalTransition, LambdadError
 from lambdad.domain.invocations import Outcome
+from lambdad.ingress import extensions_api, telemetry_api
+from lambdad.ingress.runtime_calls import ERROR_TYPE, Call, decode_error_body, error_type, invocation_of
 from lambdad.ports.sandbox import Address
 from lambdad.services.environment import Environment, StaleRequest
-from lambdad.services.running import ResponseChunks, Running
+from lambdad.services.running import Running
 
 PREFIX: Final = b"/2018-06-01/runtime/"
 _NEXT: Final = PREFIX + b"invocation/next"
 _INIT_ERROR: Final = PREFIX + b"init/error"
-_INVOCATION: Final = PREFIX + b"invocation/"
 _MODE: Final = b"lambda-runtime-function-response-mode"
-_ERROR_TYPE: Final = b"lambda-runtime-function-error-type"
 
 _ACCEPTED_BODY: Final = b'{"status":"OK"}\n'
 _ACCEPTED: Final = b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
@@ -49,13 +49,18 @@ STRANGERS: Final = 16
 HEAD_BYTES: Final = 64 * 1024
 HEAD_SECONDS: Final = 30.0
 _BACKLOG: Final = 64
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+_TELEMETRY: Final = (telemetry_api.TELEMETRY, telemetry_api.LOGS)
 _REASONS: Final = {
+    200: b"OK",
+    202: b"Accepted",
     400: b"Bad Request",
     403: b"Forbidden",
     404: b"Not Found",
     405: b"Method Not Allowed",
     413: b"Payload Too Large",
     431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
 }
 
 
@@ -146,27 +151,6 @@ class RuntimeListener:
             connection.close()
 
 
-class _Call:
-    """A request of the runtime, while it arrives."""
-
-    __slots__ = ("acknowledge_late", "chunks", "headers", "method", "parts", "path", "refused", "request_id", "size")
-
-    def __init__(self, method: bytes, path: bytes, headers: dict[bytes, bytes]) -> None:
-        self.method = method
-        self.path = path
-        self.headers = headers  # by lower-case name; of most calls, few are looked at
-        self.parts: list[bytes] = []
-        self.size = 0
-        self.chunks: ResponseChunks | None = None
-        self.refused = False
-        self.request_id = ""
-        self.acknowledge_late = headers.get(b"lambda-runtime-acknowledge") == b"with-next"
-
-    def header(self, name: bytes, default: str = "") -> str:
-        value = self.headers.get(name)
-        return default if value is None else value.decode("latin-1")
-
-
 class RuntimeConnection(asyncio.Protocol):
     """One connection of a runtime; httptools calls the `on_` methods."""
 
@@ -183,7 +167,7 @@ class RuntimeConnection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
-        self._call: _Call
+        self._call: Call
         self._withheld = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -226,6 +210,7 @@ class RuntimeConnection(asyncio.Protocol):
         self._listener.strangers.discard(self)
         self._listener.has_head(self)
         self._environment.lost_runtime(self._send_event)
+        self._environment.extensions.lost(self._send_extension_event)
 
     def close(self) -> None:
         self._transport.close()
@@ -281,7 +266,7 @@ class RuntimeConnection(asyncio.Protocol):
         if self._awaits_head:
             self._awaits_head = False
             self._listener.has_head(self)
-        call = self._call = _Call(self._parser.get_method(), self._target, self._headers)
+        call = self._call = Call(self._parser.get_method(), self._target, self._headers)
         if b"expect" in call.headers:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if _MODE in call.headers and call.header(_MODE).lower() == "streaming" and call.path.endswith(b"/response"):
@@ -311,6 +296,11 @@ class RuntimeConnection(asyncio.Protocol):
                 self._environment.next(self._send_event)
             elif call.chunks is not None:
                 self._end_stream(call)
+            elif call.path.startswith(extensions_api.PREFIX):
+                self._answer_extension(call)
+            elif call.path.startswith(_TELEMETRY):
+                body = b"".join(call.parts)
+                self._answer(*telemetry_api.answer(self._environment, call.method, call.path, call.headers, body))
             else:
                 self._dispatch(call)
         except StaleRequest:
@@ -321,13 +311,13 @@ class RuntimeConnection(asyncio.Protocol):
         except IllegalTransition as illegal:
             self._refuse_transition(illegal)
 
-    def _dispatch(self, call: _Call) -> None:
+    def _dispatch(self, call: Call) -> None:
         if call.path == _INIT_ERROR and call.method == b"POST":
             payload = b"".join(call.parts)
-            self._environment.init_failed(payload, _error_type(call, payload))
+            self._environment.init_failed(payload, error_type(call, payload))
             self._accept(call)
             return
-        request_id, what = _invocation_of(call.path)
+        request_id, what = invocation_of(call.path)
         if what not in (b"response", b"error"):
             self._refuse(404, "404 page not found", "NotFound")
         elif call.method != b"POST":
@@ -343,14 +333,14 @@ class RuntimeConnection(asyncio.Protocol):
                     content_type = call.header(b"content-type", "application/json")
                     self._environment.respond(request_id, payload, content_type)
                 else:
-                    self._environment.fail(request_id, payload, _error_type(call, payload))
+                    self._environment.fail(request_id, payload, error_type(call, payload))
             except (StaleRequest, IllegalTransition):
                 self._withheld = b""
                 raise
             self._accept_now(call)
 
-    def _begin_stream(self, call: _Call) -> None:
-        request_id, _ = _invocation_of(call.path)
+    def _begin_stream(self, call: Call) -> None:
+        request_id, _ = invocation_of(call.path)
         content_type = call.header(b"content-type", "application/octet-stream")
         try:
             call.chunks = self._environment.begin_response(request_id, content_type, self._hold)
@@ -362,26 +352,46 @@ class RuntimeConnection(asyncio.Protocol):
             call.refused = True
             self._refuse_transition(illegal)
 
-    def _end_stream(self, call: _Call) -> None:
+    def _end_stream(self, call: Call) -> None:
         """Trailers, which the parser has added to the headers, say whether the stream broke off."""
         error = None
-        error_type = call.header(_ERROR_TYPE)
+        error_type = call.header(ERROR_TYPE)
         if error_type:
-            error = Outcome(_decode_error_body(call.header(b"lambda-runtime-function-error-body")), error_type)
+            error = Outcome(decode_error_body(call.header(b"lambda-runtime-function-error-body")), error_type)
         self._environment.end_response(call.request_id, error)
         self._accept(call)
 
+    # Extensions
+
+    def _answer_extension(self, call: Call) -> None:
+        environment = self._environment
+        answer = extensions_api.answer(
+            environment.version,
+            environment.extensions,
+            call.method,
+            call.path,
+            call.headers,
+            b"".join(call.parts),
+            self._send_extension_event,
+        )
+        if answer is not None:
+            self._answer(answer.status, answer.body, answer.headers)
+
+    def _send_extension_event(self, event: bytes) -> None:
+        """Answer an extension's outstanding `next`."""
+        self._answer(200, event, {extensions_api.EVENT_HEADER: str(uuid.uuid4())})
+
     # Answers
 
-    def _accept(self, call: _Call) -> None:
+    def _accept(self, call: Call) -> None:
         self._accept_late(call)
         self._accept_now(call)
 
-    def _accept_late(self, call: _Call) -> None:
+    def _accept_late(self, call: Call) -> None:
         if call.acknowledge_late:
             self._withheld = _ACCEPTED
 
-    def _accept_now(self, call: _Call) -> None:
+    def _accept_now(self, call: Call) -> None:
         if not call.acknowledge_late:
             self._transport.write(_ACCEPTED)
 
@@ -413,34 +423,10 @@ class RuntimeConnection(asyncio.Protocol):
         self._refuse(403, message, "InvalidStateTransition")
 
     def _refuse(self, status: int, message: str, error_type: str) -> None:
-        body = json.dumps({"errorMessage": message, "errorType": error_type}).encode()
-        head = b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-        self._transport.write(self._withheld + head % (status, _REASONS[status], len(body)) + body)
+        self._answer(status, json.dumps({"errorMessage": message, "errorType": error_type}).encode())
+
+    def _answer(self, status: int, body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> None:
+        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
+        head = b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n"
+        self._transport.write(self._withheld + head % (status, _REASONS[status], more, len(body)) + body)
         self._withheld = b""
-
-
-def _invocation_of(path: bytes) -> tuple[str, bytes]:
-    """The request id in a path below `invocation/`, and what comes after it."""
-    if not path.startswith(_INVOCATION):
-        return "", b""
-    request_id, _, what = path[len(_INVOCATION) :].partition(b"/")
-    return request_id.decode("latin-1"), what
-
-
-def _error_type(call: _Call, payload: bytes) -> str:
-    """The error's type: the header if the runtime sends it, otherwise the body's `errorType`."""
-    named = call.header(_ERROR_TYPE)
-    if named:
-        return named
-    try:
-        body = json.loads(payload)
-    except ValueError:
-        return "Runtime.Unknown"
-    return str(body.get("errorType", "Runtime.Unknown")) if isinstance(body, dict) else "Runtime.Unknown"
-
-
-def _decode_error_body(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return text.encode("latin-1")

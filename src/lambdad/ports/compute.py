@@ -6,12 +6,13 @@ Code goes by content hash, payloads as bytes, logs and usage through ports. A re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lambdad.domain.functions import FunctionVersion
 from lambdad.domain.invocations import Invocation, Outcome
+from lambdad.domain.provisioned_concurrency import Allocation
 
 
 class Chunks(Protocol):
@@ -19,7 +20,7 @@ class Chunks(Protocol):
 
     content_type: str
 
-    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    def __aiter__(self) -> AsyncGenerator[bytes, None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,15 @@ class ComputeHost(Protocol):
 
     async def invoke_stream(self, version: FunctionVersion, invocation: Invocation) -> ResponseStream:
         """The same, answering as soon as the function has begun to respond."""
+
+    def set_provisioned(self, version: FunctionVersion, count: int) -> None:
+        """Have so many environments of a version initialized from now on, and replaced when they end; 0 for none.
+
+        They are started in the background. Beyond them invocations start environments as ever.
+        """
+
+    def provisioned(self, version: FunctionVersion) -> Allocation:
+        """What there is this instant of a version's provisioned environments."""
 
     def retire(self, version: FunctionVersion) -> None:
         """Its configuration or code is no longer current: stop idle environments, and busy ones when they finish."""

@@ -14,3 +14,6 @@ class Permissions(Protocol):
         self, reference: FunctionReference, service: str, source_arn: str, source_account: str
     ) -> bool:
         """Whether a service may invoke a function for a resource of an account; False when there is none."""
+
+    async def check_account(self, reference: FunctionReference, account_id: str, action: str, client: str = "") -> None:
+        """Whether an account may invoke a function by an operation. Raises AccessDeniedException."""

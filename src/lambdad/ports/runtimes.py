@@ -50,6 +50,12 @@ class Runtimes(Protocol):
         Raises InvalidParameterValueException for an identifier that lambdad does not run.
         """
 
+    async def find_version(self, name: str, version: Version) -> InstalledRuntime | None:
+        """The interpreter of exactly this version, if it is here and one of those that the identifier names.
+
+        Raises InvalidParameterValueException as `find` does.
+        """
+
     async def require(self, name: str) -> InstalledRuntime:
         """What runs functions of this identifier here.
 

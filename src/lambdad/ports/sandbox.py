@@ -77,13 +77,13 @@ class SandboxSpec:
     """
 
     program: Program
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     code: Path
     memory_mb: int
     ephemeral_storage_mb: int
     layers: Path | None = None
     extensions: tuple[str, ...] = ()
-    extension_environment: Mapping[str, str] = field(default_factory=dict)
+    extension_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Sandbox(Protocol):
@@ -108,22 +108,28 @@ class Sandbox(Protocol):
         """
 
     def when_extension_ends(self, callback: Callable[[str, ExitStatus], None]) -> None:
-        """`callback` is called with the name of each extension whose process ends, also of one that has already."""
+        """`callback` is called once for each extension whose process ends, or that could not be executed.
+
+        For those that have ended already it is called at once.
+        """
 
     def terminate_runtime(self) -> None:
-        """Ask the runtime's process to end: SIGTERM."""
+        """Ask the runtime's process to end: SIGTERM. Nothing happens when it has ended, or not begun."""
 
     async def connect(self, port: int) -> socket.socket:
-        """A TCP connection to a port of the sandbox's own loopback, non-blocking. Raises OSError."""
+        """A TCP connection to a port of the sandbox's own loopback, non-blocking.
+
+        Raises OSError: also when the sandbox has ended, and after two seconds.
+        """
 
     async def wait(self) -> ExitStatus:
-        """Return when the runtime's process has ended."""
+        """Return when the runtime's process has ended. Its extensions go on until the sandbox is killed."""
 
     async def kill(self) -> None:
         """Kill the process and all its descendants, and return when they are gone."""
 
     def close(self) -> None:
-        """Let go of `output_fd`, when the process has ended and nothing reads from it any more."""
+        """Let go of `output_fd` and `extension_output_fd`, when all has ended and nothing reads from them any more."""
 
     def initialized(self) -> None:
         """The runtime is ready: from now on it gets the processor time that goes with its memory, and no more.

@@ -59,6 +59,9 @@ class Tables(Protocol):
     ) -> Sequence[FunctionVersion]:
         """Every version of every function after (name, version number)."""
 
+    def versions_in_clear(self) -> Sequence[FunctionVersion]:
+        """Those of all accounts whose environment variables an older lambdad has stored as they are."""
+
     def alias(self, key: FunctionKey, name: str) -> Alias | None: ...
 
     def put_alias(self, alias: Alias) -> None: ...
@@ -81,12 +84,15 @@ class Tables(Protocol):
         """The records whose keys begin with `scope`, in order, from behind those whose next part is `after`."""
 
     def code_in_use(self) -> set[str]:
-        """The digest of every package that some version refers to."""
+        """The digest of every package of a function's or layer's version, and of all that `archives_of` a version's
+        layers are, which stay in use when the layer's versions are deleted.
+        """
 
-    def code_is_used(self, code_sha256: str) -> bool: ...
+    def code_is_used(self, code_sha256: str) -> bool:
+        """Whether `code_in_use` has it."""
 
     def code_bytes(self, account_id: str, region: str) -> int:
-        """The zipped size of all versions together, as the storage quota counts it."""
+        """The zipped size of all versions of functions and layers together, as the storage quota counts it."""
 
     def function_count(self, account_id: str, region: str) -> int: ...
 

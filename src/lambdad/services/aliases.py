@@ -14,9 +14,10 @@ from lambdad.domain.errors import (
     ResourceConflictException,
     ResourceNotFoundException,
 )
-from lambdad.domain.functions import Alias, new_revision_id
+from lambdad.domain.functions import Alias, FunctionVersion, new_revision_id
 from lambdad.ports.store import Store, Tables
-from lambdad.services.functions import check_revision, require_function, require_unqualified
+from lambdad.services.provisioned_concurrency import check_alias
+from lambdad.services.references import check_revision, require_function, require_unqualified
 
 
 class AliasesService:
@@ -78,6 +79,7 @@ class AliasesService:
             if weights is not None:
                 alias = _routed(alias, weights)
             _check_versions(tables, alias)
+            check_alias(tables, alias)
             tables.put_alias(alias)
             return alias
 
@@ -143,6 +145,18 @@ def _check_versions(tables: Tables, alias: Alias) -> None:
                 f"Invalid function version {alias.additional_version}. "
                 f"Function version {alias.additional_version} is already included in routing configuration."
             )
-    for version in alias.versions:
-        if tables.version(alias.key, version) is None:
-            raise ResourceNotFoundException(f"Function not found: {alias.key.qualified_arn(version)}")
+    versions = [_require_version(tables, alias.key, version) for version in alias.versions]
+    # https://docs.aws.amazon.com/lambda/latest/dg/configuring-alias-routing.html
+    if len({version.role for version in versions}) > 1:
+        raise InvalidParameterValueException("Both versions of a weighted alias must have the same execution role.")
+    if len({version.dead_letter_arn for version in versions}) > 1:
+        raise InvalidParameterValueException(
+            "Both versions of a weighted alias must have the same dead-letter queue configuration, or none."
+        )
+
+
+def _require_version(tables: Tables, key: FunctionKey, name: str) -> FunctionVersion:
+    version = tables.version(key, name)
+    if version is None:
+        raise ResourceNotFoundException(f"Function not found: {key.qualified_arn(name)}")
+    return version

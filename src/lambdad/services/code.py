@@ -1,7 +1,8 @@
-"""Deployment packages on their way into the blob store and out of it.
+"""Deployment packages and archives of layers on their way into the blob store and out of it.
 
 A package is stored once by its hash, and removed when no version refers to it and no environment runs it. While a
 function is being created or updated its package is held, so that a deletion at the same moment cannot take it away.
+What several layers are when merged is known by a hash too, is made of the layers when it is needed, and goes likewise.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from weakref import WeakValueDictionary
 
 from lambdad.domain import packages, quotas
 from lambdad.domain.errors import CodeStorageExceededException, RequestEntityTooLargeException
+from lambdad.domain.functions import FunctionVersion
+from lambdad.domain.layers import archives_of
 from lambdad.domain.packages import PackageInfo
 from lambdad.ports.blobs import Blobs
 from lambdad.ports.store import Store, StoreUnavailable, Tables
@@ -32,6 +35,9 @@ class UnpackedPackages(Protocol):
 
     async def forget(self, sha256_hex: str) -> None: ...
 
+    async def list(self) -> list[str]:
+        """The hashes of all packages and merged layers that there are directories of."""
+
 
 class CodeService:
     """Adds, reads and removes packages."""
@@ -44,7 +50,7 @@ class CodeService:
         inspect: Callable[[bytes | Path], PackageInfo],
         unused: Callable[[str], asyncio.Future[None]],
     ) -> None:
-        """`unused` gives a future that is done when no environment runs the package."""
+        """`unused` gives a future that is done when no environment runs the package, or has it as a layer."""
         self._store = store
         self._blobs = blobs
         self._unpacked = unpacked
@@ -60,20 +66,25 @@ class CodeService:
 
         Raises as `inspect` does, and StoreUnavailable when the disk is full or failing.
         """
-        async with self._checked(package) as (info, keep):
-            digest = info.sha256_hex
-            async with self._turn(digest):
-                self._held[digest] += 1
-            try:
-                with _disk():
-                    await keep()
-                    await self._unpacked.directory_for(digest)
-                yield info
-            finally:
-                self._held[digest] -= 1
-                if not self._held[digest]:
-                    del self._held[digest]
-                self.release([digest])
+        async with self._checked(package) as (info, keep), self.retain([info.sha256_hex]):
+            with _disk():
+                await keep()
+                await self._unpacked.directory_for(info.sha256_hex)
+            yield info
+
+    @asynccontextmanager
+    async def retain(self, digests: Iterable[str]) -> AsyncIterator[None]:
+        """Have nothing of these removed for the time of the block, at whose end some version may refer to them."""
+        taken: list[str] = []
+        try:
+            for digest in digests:
+                async with self._turn(digest):
+                    self._held[digest] += 1
+                    taken.append(digest)
+            yield
+        finally:
+            self._held -= Counter(taken)
+            self.release(taken)
 
     async def inspect(self, package: Package) -> PackageInfo:
         """Check a package and keep nothing (`DryRun`).
@@ -126,7 +137,7 @@ class CodeService:
     async def collect(self) -> None:
         """Remove what a crash has left: packages that were stored for a function that never was."""
         used = await self._store.read(lambda tables: tables.code_in_use())
-        self.release(digest for digest in await self._blobs.list() if digest not in used)
+        self.release({*await self._blobs.list(), *await self._unpacked.list()} - used)
 
     def read(self, digest: str) -> AsyncIterator[bytes]:
         """The bytes of a package, in parts."""
@@ -156,7 +167,12 @@ def _disk() -> Iterator[None]:
         raise StoreUnavailable(f"the package cannot be kept: {error}") from error
 
 
+def archives(version: FunctionVersion) -> tuple[str, ...]:
+    """What has to be kept for a version: its package and its layers. `release` takes it when the version is gone."""
+    return (version.code_sha256, *archives_of(version.layers))
+
+
 def check_storage(tables: Tables, account_id: str, region: str, adding: int) -> None:
-    """The 75 GB of an account's packages in a region. Raises CodeStorageExceededException."""
+    """The 75 GB of an account's packages and layers in a region. Raises CodeStorageExceededException."""
     if tables.code_bytes(account_id, region) + adding > quotas.CODE_STORAGE_BYTES:
         raise CodeStorageExceededException("Code storage limit exceeded.")

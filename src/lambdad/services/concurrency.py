@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from lambdad.domain import quotas
-from lambdad.domain.arns import FunctionKey, FunctionReference
+from lambdad.domain.arns import LATEST, FunctionKey, FunctionReference
 from lambdad.domain.errors import InvalidParameterValueException, TooManyRequestsException
+from lambdad.domain.provisioned_concurrency import PROVISIONED_CONCURRENCY_CONFIGS
 from lambdad.ports.store import Store, Tables
-from lambdad.services.functions import require_function, require_unqualified
+from lambdad.services.references import require_function, require_unqualified
 
 ACCOUNT_LIMIT_EXCEEDED: Final = "ConcurrentInvocationLimitExceeded"
 RESERVED_LIMIT_EXCEEDED: Final = "ReservedFunctionConcurrentInvocationLimitExceeded"
@@ -33,6 +34,14 @@ def reserved_in(tables: Tables, namespace: Namespace) -> dict[str, int]:
     }
 
 
+def provisioned_in(tables: Tables, namespace: Namespace) -> dict[str, dict[str, int]]:
+    """What is provisioned in a namespace, by function name and by the qualifier of the configuration."""
+    found: dict[str, dict[str, int]] = {}
+    for config in tables.records(PROVISIONED_CONCURRENCY_CONFIGS, *namespace):
+        found.setdefault(config.key.name, {})[config.qualifier] = config.requested
+    return found
+
+
 def _reservations(tables: Tables, namespace: Namespace, names: Iterable[str]) -> dict[str, int]:
     """The reservations of some functions, without those that have none."""
     functions = [tables.function(FunctionKey(*namespace, name)) for name in names]
@@ -43,27 +52,67 @@ def _reservations(tables: Tables, namespace: Namespace, names: Iterable[str]) ->
     }
 
 
+@dataclass(slots=True)
+class Admission:
+    """An invocation that was let in. `running` is how many of the function run with it.
+
+    `provisioned` is the version whose provisioned concurrency it uses, None when it takes of what functions share or
+    of its function's reservation.
+    """
+
+    key: FunctionKey
+    reserved: int | None
+    running: int
+    provisioned: str | None = None
+
+
+class _ProvisionedPart:
+    """What is provisioned for one function, and how much of that is used, by version."""
+
+    def __init__(self) -> None:
+        self.counts: Mapping[str, int] = {}
+        self.total = 0
+        self.used: Counter[str] = Counter()
+
+    def has_room(self, version: str) -> bool:
+        return self.used[version] < self.counts.get(version, 0)
+
+
 class ConcurrencyService:
-    """Counts what runs, and lets in or throttles."""
+    """Counts what runs, and lets in or throttles.
+
+    What is provisioned for a version is set aside for it: its invocations use that first, nobody else does.
+    https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html
+    """
 
     def __init__(self, store: Store, changed: Callable[[FunctionKey], None]) -> None:
         self._store = store
         self._changed = changed
         self._reserved: dict[Namespace, dict[str, int]] = {}
-        self._reserved_total: dict[Namespace, int] = {}
+        self._set_aside: dict[Namespace, int] = {}
         self._stale: dict[Namespace, dict[str, object]] = {}
         self._unreserved: Counter[Namespace] = Counter()
         self._running: Counter[FunctionKey] = Counter()
+        self._provisioned: dict[FunctionKey, _ProvisionedPart] = {}
 
     async def put(self, reference: FunctionReference, reserved: int) -> int:
         """Reserve executions for a function. Raises InvalidParameterValueException when too few would remain."""
         key = require_unqualified(reference)
 
         def work(tables: Tables) -> None:
+            namespace = key.account_id, key.region
             function = require_function(tables, reference)
-            others = reserved_in(tables, (key.account_id, key.region))
+            others = reserved_in(tables, namespace)
             others.pop(key.name, None)
+            provisioned = {name: sum(counts.values()) for name, counts in provisioned_in(tables, namespace).items()}
+            own = provisioned.pop(key.name, 0)
+            if reserved < own:
+                raise InvalidParameterValueException(
+                    f"ReservedConcurrentExecutions  {reserved} should not be lower than function's total provisioned "
+                    f"concurrency [{own}]."
+                )
             left = quotas.CONCURRENT_EXECUTIONS - sum(others.values()) - reserved
+            left -= sum(count for name, count in provisioned.items() if name not in others)
             if left < quotas.UNRESERVED_CONCURRENT_EXECUTIONS_MIN:
                 raise InvalidParameterValueException(
                     "Specified ReservedConcurrentExecutions for function decreases account's "
@@ -90,7 +139,7 @@ class ConcurrencyService:
         self._changed(key)
 
     async def unreserved_limit(self, namespace: Namespace) -> int:
-        """What functions without a reservation share."""
+        """What functions share that have no reservation, beside what is provisioned for them."""
         reserved = self._reserved.get(namespace)
         changed = dict(self._stale.get(namespace, {}))
         if reserved is None:
@@ -102,8 +151,12 @@ class ConcurrencyService:
             for name in self._settle(namespace, changed):
                 reserved.pop(name, None)
                 reserved.update({name: now[name]} if name in now else {})
-        self._reserved_total[namespace] = sum(self._reserved[namespace].values())
-        return quotas.CONCURRENT_EXECUTIONS - self._reserved_total[namespace]
+        set_aside = sum(self._reserved[namespace].values())
+        for key, part in self._provisioned.items():
+            if (key.account_id, key.region) == namespace and key.name not in self._reserved[namespace]:
+                set_aside += part.total
+        self._set_aside[namespace] = set_aside
+        return quotas.CONCURRENT_EXECUTIONS - set_aside
 
     def _settle(self, namespace: Namespace, read: Mapping[str, object]) -> list[str]:
         """Those of the functions read that have not changed meanwhile: they need not be read again."""
@@ -117,39 +170,63 @@ class ConcurrencyService:
         """A function has changed, and with it perhaps its reservation."""
         self._stale.setdefault((key.account_id, key.region), {})[key.name] = object()
 
-    async def enter(self, key: FunctionKey, reserved: int | None) -> int:
-        """Count an invocation in, or raise TooManyRequestsException. Every entry is matched by `leave`.
+    def set_provisioned(self, key: FunctionKey, counts: Mapping[str, int]) -> None:
+        """So much is provisioned for the versions of a function from now on."""
+        part = self._provisioned.get(key)
+        if part is None:
+            if not counts:
+                return
+            part = self._provisioned[key] = _ProvisionedPart()
+        part.counts = dict(counts)
+        part.total = sum(counts.values())
+        if not counts and not part.used.total():
+            del self._provisioned[key]
+        self.recount(key)
 
-        Returns how many of the function run now.
-        """
+    async def enter(self, key: FunctionKey, reserved: int | None, version: str = LATEST) -> Admission:
+        """Count an invocation in, or raise TooManyRequestsException. Every admission is given back to `leave`."""
         if reserved is None:
             await self.unreserved_limit((key.account_id, key.region))
-        return self.enter_now(key, reserved)
+        return self.enter_now(key, reserved, version)
 
     def can_tell(self, key: FunctionKey) -> bool:
         """Whether `enter_now` knows the account's limit."""
         namespace = (key.account_id, key.region)
         return namespace in self._reserved and not self._stale.get(namespace)
 
-    def enter_now(self, key: FunctionKey, reserved: int | None) -> int:
+    def enter_now(self, key: FunctionKey, reserved: int | None, version: str = LATEST) -> Admission:
         """The same without waiting, once the account's limit is known."""
+        part = self._provisioned.get(key) if self._provisioned else None
+        if part is not None and part.has_room(version):
+            part.used[version] += 1
+            self._running[key] = running = self._running[key] + 1
+            return Admission(key, reserved, running, version)
         if reserved is not None:
-            if self._running[key] >= reserved:
+            limit, running = reserved, self._running[key]
+            if part is not None:
+                limit, running = limit - part.total, running - part.used.total()
+            if running >= limit:
                 raise throttled(RESERVED_LIMIT_EXCEEDED)
         else:
             namespace = (key.account_id, key.region)
-            if self._unreserved[namespace] >= quotas.CONCURRENT_EXECUTIONS - self._reserved_total.get(namespace, 0):
+            if self._unreserved[namespace] >= quotas.CONCURRENT_EXECUTIONS - self._set_aside.get(namespace, 0):
                 raise throttled(ACCOUNT_LIMIT_EXCEEDED)
             self._unreserved[namespace] += 1
         self._running[key] = running = self._running[key] + 1
-        return running
+        return Admission(key, reserved, running)
 
-    def leave(self, key: FunctionKey, reserved: int | None) -> None:
-        """The same arguments as in `enter`."""
+    def leave(self, admission: Admission) -> None:
+        """An invocation is over."""
+        key = admission.key
         self._running[key] -= 1
         if not self._running[key]:
             del self._running[key]
-        if reserved is None:
+        if admission.provisioned is not None:
+            part = self._provisioned[key]
+            part.used[admission.provisioned] -= 1
+            if not part.total and not part.used.total():
+                del self._provisioned[key]
+        elif admission.reserved is None:
             self._unreserved[key.account_id, key.region] -= 1
 
     def running(self) -> int:

@@ -17,7 +17,7 @@ from lambdad.domain.events import Purpose
 from lambdad.domain.functions import FunctionVersion
 from lambdad.ports.neighbours import NeighbourRefused, Neighbours, NeighbourUnavailable
 from lambdad.ports.store import Store, Tables
-from lambdad.services.functions import find_version
+from lambdad.services.references import find_version
 
 
 class DestinationCheck:

@@ -76,7 +76,9 @@ class Dispatcher:
     async def _invocation(self, dispatch: Dispatch, trace: str) -> Event:
         """Raises ServiceError when the function is gone, lets the sender not in, or cannot have so large an event."""
         reference = parse_foreign_name(dispatch.target, dispatch.account_id, dispatch.region)
-        if dispatch.principal and not await self._permissions.allows_service(
+        if not dispatch.principal:
+            await self._permissions.check_account(reference, dispatch.account_id, "InvokeFunction")
+        elif not await self._permissions.allows_service(
             reference, dispatch.principal, dispatch.source, dispatch.account_id
         ):
             await self._invocations.target(reference)

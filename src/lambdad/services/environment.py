@@ -3,23 +3,28 @@
 It is driven from three sides, all on the event loop: the pool assigns invocations, the runtime calls the Runtime API
 (`next`, `response`, `error`, `init_error`), and the sandbox exits. Every step goes through the table in
 `lambdad.domain.lifecycle`.
+
+With extensions, an initialization and an invocation end when the runtime and all of them have asked for the next event.
+The caller has the answer as soon as the runtime has given it.
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html#runtimes-lifecycle-invoke
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from lambdad.domain import invocations, lifecycle, quotas
-from lambdad.domain.environment_variables import ON_DEMAND
+from lambdad.domain import extensions, invocations, lifecycle, quotas
+from lambdad.domain.environment_variables import ON_DEMAND, PROVISIONED
 from lambdad.domain.errors import LambdadError
+from lambdad.domain.extensions import ShutdownReason
 from lambdad.domain.functions import FunctionVersion
-from lambdad.domain.invocations import ExitStatus, Invocation, Outcome, PlatformError
+from lambdad.domain.invocations import ExitStatus, ExtensionsTime, Invocation, Outcome, PlatformError
 from lambdad.domain.lifecycle import Event, State
 from lambdad.ports.clock import Clock
-from lambdad.ports.sandbox import Address, Sandbox
 from lambdad.services.environment_log import EnvironmentLog, LogSink
 from lambdad.services.running import ResponseChunks, Running
+from lambdad.services.sandboxed import Sandboxed
 
 
 class StaleRequest(LambdadError):
@@ -34,7 +39,7 @@ class InitFailed(LambdadError):
         self.outcome = outcome
 
 
-class Environment:
+class Environment(Sandboxed):
     """See the module. `on_idle` is called whenever the environment can take an invocation, `on_end` when it is gone."""
 
     def __init__(
@@ -46,78 +51,65 @@ class Environment:
         on_idle: Callable[[Environment], None],
         on_end: Callable[[Environment], None],
         initialization_type: str = ON_DEMAND,
+        external_extensions: Sequence[str] = (),
     ) -> None:
+        super().__init__(clock, EnvironmentLog(version, clock, log, initialization_type), external_extensions)
         self.version = version
         self.initialization_type = initialization_type
         self.log_stream = log_stream
-        self.state = State.STARTING
         self.retired = False
         self.idle_since = 0.0
-        self.is_frozen = False
-        self._clock = clock
-        self.log = EnvironmentLog(version, clock, log)
         self._on_idle = on_idle
         self._on_end = on_end
-        self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
-        self._launch_failure: str | None = None
-        self._sandbox: Sandbox | None = None
+        self._launch_failure: PlatformError | None = None
         self._running: Running | None = None
         self._send: Callable[[Running], None] | None = None
         self._early: Callable[[], None] | None = None
-        self._when_attached: list[Callable[[], None]] = []
         self._started = clock.monotonic()
-        self._ending: asyncio.Task[None] | None = None
-        self.ended: asyncio.Future[None] = self._loop.create_future()
 
     # Starting
 
-    async def attach(self, sandbox: Sandbox) -> None:
-        """The sandbox has been launched: watch what it writes and when it ends. It ends now if it came too late."""
-        if self._ending is not None:
-            await sandbox.kill()
-            sandbox.close()
-            return
-        self._sandbox = sandbox
-        self.log.attach(sandbox)
-        self._watcher = self._loop.create_task(self._watch(sandbox))
+    def _attached(self) -> None:
         early, self._early = self._early, None
         if early is not None:
             early()
-        for callback in self._when_attached:
-            callback()
-        self._when_attached.clear()
 
-    def owns_connection(self, client: Address, server: Address) -> bool | None:
-        """Whether one of the environment's own processes has made a connection; None while there is no sandbox."""
-        return self._sandbox.owns(client, server) if self._sandbox is not None else None
-
-    def when_attached(self, callback: Callable[[], None]) -> None:
-        """`callback` is called when there is a sandbox, which may be never."""
-        self._when_attached.append(callback)
-
-    def launch_failed(self, detail: str) -> None:
+    def launch_failed(self, detail: str, error_type: str = invocations.INVALID_ENTRYPOINT) -> None:
         """There is no sandbox: the initialization, or the invocation that includes it, ends with this."""
-        self._launch_failure = detail
+        error = self._launch_failure = invocations.failed(self._request_id, error_type, detail)
         if self._running is not None:
-            error = invocations.invalid_entrypoint(self._running.invocation.request_id, detail)
             self._fail_init(error.outcome(), error.message)
 
+    @property
+    def _request_id(self) -> str:
+        return self._running.invocation.request_id if self._running is not None else ""
+
+    def _runtime_failed(self, detail: str) -> None:
+        self._fail(invocations.failed(self._request_id, invocations.INVALID_ENTRYPOINT, detail))
+
     async def initialize(self) -> None:
-        """Wait for the first `next`. Raises InitFailed after an error, an exit, or ten seconds.
+        """Wait until it can take an invocation. Raises InitFailed after an error, an exit, or ten seconds.
 
         https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-ib
         """
-        deadline = self._loop.call_later(quotas.INIT_TIMEOUT_MS / 1000, self._init_timed_out)
+        deadline = self._loop.call_later(self._init_timeout_s(), self._init_timed_out)
         try:
             if self._launch_failure is not None:
-                self._fail_init(invocations.invalid_entrypoint("", self._launch_failure).outcome())
+                self._fail_init(self._launch_failure.outcome())
             await asyncio.shield(self._ready)
-        except InitFailed:
-            await self.stop()
+        except InitFailed as failed:
+            self.begin_stop(_reason_of(failed.outcome))
+            if self._shutdown is None:
+                await self.stop()
             raise
         finally:
             deadline.cancel()
+
+    def _init_timeout_s(self) -> float:
+        if self.initialization_type == PROVISIONED:
+            return max(quotas.PROVISIONED_INIT_TIMEOUT_S_MIN, self.version.timeout_s)
+        return quotas.INIT_TIMEOUT_MS / 1000
 
     def _init_timed_out(self) -> None:
         self._fail_init(PlatformError("Sandbox.Timedout", "Initialization timed out").outcome())
@@ -132,6 +124,9 @@ class Environment:
         error_type = None if status == "timeout" else outcome.error_type
         running = self._running
         phase = "init" if running is None else "invoke"
+        if self._has_runtime and self.state is not State.SETTLING:
+            self.log.init_runtime_done(status, error_type)
+        self._tell_of_extensions()
         self.log.init_report(self._since_start_ms(), phase, status, error_type)
         if not self._ready.done():
             self._ready.set_exception(InitFailed(outcome))
@@ -141,7 +136,13 @@ class Environment:
             if exit_message:
                 self.log.failed(exit_message, str(outcome.error_type))
             self._finish(outcome)
-            self.begin_stop()
+            self.begin_stop(_reason_of(outcome))
+
+    def _tell_of_extensions(self) -> None:
+        """The initialization is over: the log says what has become of each extension."""
+        self.extensions.is_registering = False
+        for extension in self.extensions.all:
+            self.log.extension_state(extension.name, extension.state, extension.events, extension.error_type)
 
     # Invoking
 
@@ -180,6 +181,8 @@ class Environment:
             self._send = None
             self.state = lifecycle.after(self.state, Event.ASSIGN)
             send(running)
+            if self.extensions.any:
+                self.extensions.invoke(extensions.invoke_event(running.invocation, running.deadline_ms))
             if running.invocation.begun is not None:
                 running.invocation.begun()
 
@@ -192,16 +195,39 @@ class Environment:
             self._send, self._early = send, self._first_next
             return
         asks_again = self.state is State.IDLE
-        self.state = lifecycle.after(self.state, Event.NEXT)
+        is_ahead = bool(self.extensions.busy) and not asks_again
+        if self.state is State.STARTING:
+            self.log.init_runtime_done("success")
+        elif self.extensions.any:
+            self._runtime_is_done()
+        self.state = lifecycle.after(self.state, Event.NEXT_AHEAD if is_ahead else Event.NEXT)
         self._send = send
+        if not is_ahead:
+            self._settled(asks_again)
+
+    def _runtime_is_done(self) -> None:
+        """The runtime asks for an event while there are extensions, which may have more to do than it."""
+        running = self._running
+        if self.state is State.ANSWERED and running is not None and running.outcome is not None:
+            running.runtime_done = self._clock.monotonic()
+            self.log.drain()
+            self.log.flush()
+            self.log.runtime_done(running, running.outcome, self._taken_ms(running))
+
+    def _extensions_ready(self) -> None:
+        if self.state is State.SETTLING:
+            self.state = lifecycle.after(self.state, Event.EXTENSIONS_NEXT)
+            self._settled(asks_again=False)
+
+    def _settled(self, asks_again: bool) -> None:
+        """The runtime and all extensions have asked for the next event."""
         is_first = not self._ready.done()
         if is_first:
-            self.log.usage.initialized_ms = self._since_start_ms()
-            self._ready.set_result(None)
-            # Twice around the loop: whoever waits for the environment sends its event first.
-            self._loop.call_soon(self._loop.call_soon, self._initialized)
+            self._begin_life()
         running = self._running
         if running is not None and running.answered:
+            if not running.reported:
+                self._extensions_are_done(running)
             self._forget(running)
         elif running is not None:
             if is_first:
@@ -216,6 +242,24 @@ class Environment:
         else:
             self._on_idle(self)
 
+    def _extensions_are_done(self, running: Running) -> None:
+        """An invocation that was answered is over."""
+        if running.outcome is None:
+            return
+        self._report(running, running.outcome, self._taken_ms(running))
+        if running.outcome.extensions is not None and running.runtime_done is not None:
+            running.outcome.extensions.over((self._clock.monotonic() - running.runtime_done) * 1000)
+
+    def _begin_life(self) -> None:
+        """The initialization has succeeded."""
+        duration_ms = self.log.usage.initialized_ms = self._since_start_ms()
+        self._tell_of_extensions()
+        self.log.init_report(duration_ms, "init" if self._running is None else "invoke", "success", None)
+        self.log.close_subscriptions()
+        self._ready.set_result(None)
+        # Twice around the loop: whoever waits for the environment sends its event first.
+        self._loop.call_soon(self._loop.call_soon, self._initialized)
+
     def _initialized(self) -> None:
         if self._sandbox is not None:
             self._sandbox.initialized()
@@ -229,18 +273,6 @@ class Environment:
     def is_waiting(self) -> bool:
         """Whether it has nothing to run; one that has lost its runtime's connection may be idle and have an event."""
         return self.state is State.IDLE and self._running is None
-
-    def freeze(self) -> None:
-        """Stop its processes if it is idle: what a function has left running goes on with its next invocation."""
-        if self.is_waiting and self._sandbox is not None and not self.is_frozen:
-            self.is_frozen = True
-            self._sandbox.freeze()
-
-    def thaw(self) -> None:
-        """Let its processes go on."""
-        if self.is_frozen and self._sandbox is not None:
-            self.is_frozen = False
-            self._sandbox.thaw()
 
     def lost_runtime(self, send: Callable[[Running], None]) -> None:
         """The connection on which `send` would write is gone."""
@@ -266,6 +298,7 @@ class Environment:
         """
         running = self._current(request_id)
         self.state = lifecycle.after(self.state, Event.RESPONSE_BEGINS)
+        running.response_began = self._clock.monotonic()
         if running.stream is not None:
             running.stream.begin(content_type, hold)
             return running.stream
@@ -310,25 +343,49 @@ class Environment:
         running = self._running
         if running is None or running.answered:
             return
-        duration_ms = (self._clock.monotonic() - running.started) * 1000
+        duration_ms = self._taken_ms(running)
         if outcome.error_type == "Sandbox.Timedout":
             duration_ms = self.version.timeout_s * 1000.0
         outcome.duration_ms = duration_ms
         running.answered = True
+        running.outcome = outcome
+        if self.extensions.any:
+            outcome.extensions = ExtensionsTime()
         if running.stream is not None:
             running.stream.end()
         if not running.invocation.tail_log:
             running.finish(outcome)  # the caller first: what follows is for the log
         self.log.drain()
         self.log.flush()
-        if self.state is not State.ANSWERED:
-            self.log.measure()  # its process ends now, and takes with it what REPORT says of it
-        self.log.report(running, outcome, duration_ms)
-        if running.invocation.tail_log:
-            outcome.log_tail = running.log_tail()
-            running.finish(outcome)
+        if self.extensions.any and self.state is State.ANSWERED:
+            return  # REPORT is of what extensions take, too
+        self.log.runtime_done(running, outcome, duration_ms)
+        self._report(running, outcome, duration_ms)
         if self.state is not State.ANSWERED:
             self._forget(running)
+
+    def _report(self, running: Running, outcome: Outcome, duration_ms: float) -> None:
+        """The invocation is over, with this in the log; the caller may have been answered with something else."""
+        running.reported = True
+        if self.state not in (State.ANSWERED, State.IDLE):
+            self.log.measure()  # its process ends now, and takes with it what REPORT says of it
+        self.log.report(running, outcome, duration_ms)
+        answer = running.outcome
+        if running.invocation.tail_log and answer is not None:
+            answer.log_tail = running.log_tail()
+            running.finish(answer)
+
+    def _taken_ms(self, running: Running) -> float:
+        return (self._clock.monotonic() - running.started) * 1000
+
+    def _fail_answered(self, running: Running, outcome: Outcome, duration_ms: float) -> None:
+        """The caller has the answer, but what came after that fails: only the log tells of it."""
+        if running.reported:
+            return
+        self.log.drain()
+        if self.state is not State.SETTLING:
+            self.log.runtime_done(running, outcome, duration_ms)
+        self._report(running, outcome, duration_ms)
 
     def _forget(self, running: Running) -> None:
         if running.timeout is not None:
@@ -339,62 +396,48 @@ class Environment:
     def _timed_out(self, running: Running) -> None:
         if self._running is not running:
             return
-        if not running.answered:
-            outcome = invocations.timed_out(running.invocation.request_id, self.version.timeout_s).outcome()
-            if self._ready.done():
-                self._finish(outcome)
-            else:
-                self._fail_init(outcome)
-        self.begin_stop()
-
-    async def _watch(self, sandbox: Sandbox) -> None:
-        """Wait for the process to end, and answer for it if it owes an answer."""
-        status = await sandbox.wait()
-        self.log.drain()
-        self._exited(status)
-        self.begin_stop()
-        self.log.detach()
-        await sandbox.kill()
-        self.log.finish()
-        sandbox.close()
-        self.state = lifecycle.after(self.state, Event.EXIT)
-        self.ended.set_result(None)
-        self._on_end(self)
+        outcome = invocations.timed_out(running.invocation.request_id, self.version.timeout_s).outcome()
+        if running.answered:
+            self._fail_answered(running, outcome, self.version.timeout_s * 1000.0)
+        elif self._ready.done():
+            self._finish(outcome)
+        else:
+            self._fail_init(outcome)
+        self.begin_stop(ShutdownReason.TIMEOUT)
 
     def _exited(self, status: ExitStatus) -> None:
         running = self._running
-        is_running = running is not None and not running.answered
-        error = invocations.exited(running.invocation.request_id if running is not None else "", status)
+        error = invocations.exited(self._request_id, status)
         if not self._ready.done():
             self._fail_init(error.outcome(), error.message)
-        elif is_running:
+        elif running is not None and not running.answered:
             self.log.finish()
             self.log.failed(error.message, error.error_type)
             self._finish(error.outcome())
+        elif running is not None and running.outcome is not None:
+            # One that we have ended had answered, and its extensions had not finished.
+            outcome = running.outcome if self.state is State.STOPPING else error.outcome()
+            self._fail_answered(running, outcome, self._taken_ms(running))
 
-    # Stopping
-
-    def begin_stop(self) -> None:
-        """End the environment; what it is running is answered as killed."""
-        if self._ending is None and self.state is not State.DEAD:
-            self.is_frozen = False  # the sandbox sees to it that it can end
-            self.state = lifecycle.after(self.state, Event.STOP)
-            self._ending = self._loop.create_task(self._stop())
-
-    async def stop(self) -> None:
-        """The same, returning when it is gone."""
-        self.begin_stop()
-        if self._ending is not None:
-            await asyncio.shield(self._ending)
-
-    async def _stop(self) -> None:
-        if self._sandbox is None:
-            self.state = lifecycle.after(self.state, Event.EXIT)
-            self.ended.set_result(None)
-            self._on_end(self)
+    def _fail(self, error: PlatformError) -> None:
+        running = self._running
+        if not self._ready.done():
+            self._fail_init(error.outcome(), error.message)
             return
-        await self._sandbox.kill()
-        await self.ended
+        if running is not None:
+            self.log.failed(error.message, error.error_type)
+            if running.answered:
+                self._fail_answered(running, error.outcome(), self._taken_ms(running))
+            else:
+                self._finish(error.outcome())
+        self.begin_stop(ShutdownReason.FAILURE)
+
+    def _gone(self) -> None:
+        self._on_end(self)
 
     def _since_start_ms(self) -> float:
         return (self._clock.monotonic() - self._started) * 1000
+
+
+def _reason_of(outcome: Outcome) -> ShutdownReason:
+    return ShutdownReason.TIMEOUT if outcome.error_type == "Sandbox.Timedout" else ShutdownReason.FAILURE

@@ -18,7 +18,7 @@ from lambdad.domain.functions import EVENT_INVOKE_CONFIGS, EventInvokeConfig, Fu
 from lambdad.ports.clock import Clock
 from lambdad.ports.destinations import DestinationCheck
 from lambdad.ports.store import Store, Tables
-from lambdad.services.functions import find_version
+from lambdad.services.references import find_version
 
 NO_FUNCTION = "The function doesn't exist."
 

@@ -7,42 +7,39 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lambdad.domain import destinations, environment_variables, quotas
+from lambdad.domain import destinations, environment_variables
 from lambdad.domain.arns import LATEST, FunctionKey, FunctionReference, is_version
+from lambdad.domain.code_signing import PackageSignature
 from lambdad.domain.errors import (
     InvalidParameterValueException,
-    PreconditionFailedException,
     ResourceConflictException,
     ResourceNotFoundException,
 )
 from lambdad.domain.events import Purpose
 from lambdad.domain.functions import (
-    Alias,
     Function,
     FunctionVersion,
-    LoggingConfig,
     new_revision_id,
     timestamp,
 )
+from lambdad.domain.layers import archives_of
+from lambdad.domain.logging_configs import merged_logging
 from lambdad.domain.packages import PackageInfo
+from lambdad.domain.sealed_environments import SealedEnvironment
 from lambdad.ports.clock import Clock
 from lambdad.ports.compute import ComputeHost
 from lambdad.ports.destinations import DestinationCheck
-from lambdad.ports.runtimes import InstalledRuntime, Runtimes
+from lambdad.ports.runtimes import Runtimes
 from lambdad.ports.store import Store, Tables
-from lambdad.services.code import CodeService, Package, check_storage
+from lambdad.services import runtime_versions
+from lambdad.services.code import CodeService, Package, archives, check_storage
+from lambdad.services.code_signing import CodeSigningService, require_config
+from lambdad.services.environment_encryption import EnvironmentEncryption
+from lambdad.services.layers import LayersService, check_unzipped, require_archives
+from lambdad.services.references import check_revision, find_version, require_function, require_unqualified
+from lambdad.services.version_pages import Page, decode_marker, page_of
 
-REVISION_MISMATCH = (
-    "The Revision Id provided does not match the latest Revision Id. "
-    "Call the GetFunction/GetAlias API to retrieve the latest Revision Id"
-)
-INVALID_MARKER = "Invalid marker"
-MARKER_NUMBER_END = 10**18
-"""Beyond every version number; a marker comes back from clients, who may have written it themselves."""
-UNQUALIFIED_ONLY = (
-    "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
-    "Please specify either a function name or an unqualified function ARN."
-)
+UPDATE_IN_PROGRESS = "The operation cannot be performed at this time. An update is in progress for resource: {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,54 +51,11 @@ class FunctionDetails:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A part of a list of versions, and the marker of the next part."""
-
-    versions: Sequence[FunctionVersion]
-    next_marker: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class AccountUsage:
     """How many functions an account has in a region, and the bytes of their packages."""
 
     functions: int
     code_bytes: int
-
-
-def require_unqualified(reference: FunctionReference) -> FunctionKey:
-    """The function itself, for operations that do not take a version or alias."""
-    if reference.qualifier is not None:
-        raise InvalidParameterValueException(UNQUALIFIED_ONLY)
-    return reference.key
-
-
-def require_function(tables: Tables, reference: FunctionReference) -> Function:
-    """The function, or ResourceNotFoundException."""
-    function = tables.function(reference.key)
-    if function is None:
-        raise reference.not_found()
-    return function
-
-
-def find_version(tables: Tables, reference: FunctionReference) -> tuple[FunctionVersion, Alias | None]:
-    """The version that a reference names, directly or by an alias; raises ResourceNotFoundException."""
-    qualifier = reference.qualifier or LATEST
-    alias = None
-    if not is_version(qualifier):
-        alias = tables.alias(reference.key, qualifier)
-        if alias is None:
-            raise reference.not_found()
-        qualifier = alias.function_version
-    version = tables.version(reference.key, qualifier)
-    if version is None:
-        raise reference.not_found()
-    return version, alias
-
-
-def check_revision(current: str, given: str | None) -> None:
-    if given is not None and given != current:
-        raise PreconditionFailedException(REVISION_MISMATCH)
 
 
 class FunctionsService:
@@ -118,6 +72,9 @@ class FunctionsService:
         runtimes: Runtimes,
         clock: Clock,
         destinations: DestinationCheck,
+        environments: EnvironmentEncryption,
+        layers: LayersService,
+        code_signing: CodeSigningService,
         created: Callable[[FunctionVersion], None],
         changed: Callable[[FunctionKey], None],
     ) -> None:
@@ -128,22 +85,43 @@ class FunctionsService:
         self._runtimes = runtimes
         self._clock = clock
         self._destinations = destinations
+        self.environments = environments
+        self._layers = layers
+        self._code_signing = code_signing
         self._changed = changed
 
     async def create(
-        self, draft: FunctionVersion, package: Package, tags: Mapping[str, str], publish: bool
+        self,
+        draft: FunctionVersion,
+        package: Package,
+        tags: Mapping[str, str],
+        publish: bool,
+        layers: Sequence[str] = (),
+        code_signing_config_arn: str = "",
     ) -> FunctionVersion:
-        """Create a function from a draft of its `$LATEST`. Returns what the API shows: version 1 if published."""
-        draft = await self._checked(draft)
+        """Create a function from a draft of its `$LATEST`. Returns what the API shows: version 1 if published.
+
+        `layers` are ARNs of layer versions.
+        """
+        draft = replace(await self._checked(draft), layers=await self._layers.resolve(draft, layers))
         await self._check_dead_letter(draft)
-        async with self._code.hold(package) as info:
-            latest = self._stamped(_with_code(draft, info))
+        async with self._code.retain(archives_of(draft.layers)), self._code.hold(package) as info:
+            signature = await self._code_signing.check(
+                code_signing_config_arn, draft.key, info.sha256_hex, draft.layers
+            )
+            latest = self._stamped(_with_code(draft, info, signature))
 
             def work(tables: Tables) -> FunctionVersion:
+                if code_signing_config_arn:
+                    require_config(tables, code_signing_config_arn)
                 if tables.function(latest.key) is not None:
                     raise ResourceConflictException(f"Function already exist: {latest.key.name}")
                 check_storage(tables, latest.key.account_id, latest.key.region, info.code_size)
-                tables.put_function(Function(latest.key, dict(tags), tables.remembered_version_number(latest.key)))
+                _check_contents(tables, latest)
+                number = tables.remembered_version_number(latest.key)
+                tables.put_function(
+                    Function(latest.key, dict(tags), number, code_signing_config_arn=code_signing_config_arn)
+                )
                 tables.put_version(latest)
                 return self._publish(tables, latest, None) if publish else latest
 
@@ -156,7 +134,8 @@ class FunctionsService:
             function = require_function(tables, reference)
             return FunctionDetails(find_version(tables, reference)[0], function)
 
-        return await self._store.read(work)
+        details = await self._store.read(work)
+        return replace(details, version=await runtime_versions.as_run(self._runtimes, details.version))
 
     async def update_code(
         self,
@@ -170,20 +149,30 @@ class FunctionsService:
     ) -> FunctionVersion:
         """Replace the code of `$LATEST`; with `dry_run` only say what it would become."""
         key = require_unqualified(reference)
-        current = (await self.get(reference)).version
+        details = await self.get(reference)
+        current, signing = details.version, details.function.code_signing_config_arn
         check_revision(current.revision_id, revision_id)
 
-        def renewed(latest: FunctionVersion, info: PackageInfo) -> FunctionVersion:
-            return self._stamped(replace(_with_code(latest, info), architecture=architecture or latest.architecture))
+        runtime_version = await runtime_versions.after_update(self._runtimes, current)
 
-        if dry_run:
+        def renewed(
+            latest: FunctionVersion, info: PackageInfo, signature: PackageSignature | None = None
+        ) -> FunctionVersion:
+            changed = replace(_with_code(latest, info, signature), architecture=architecture or latest.architecture)
+            return self._stamped(replace(changed, runtime_version=runtime_version))
+
+        if dry_run and not signing:
             return renewed(current, await self._code.inspect(package))
         async with self._code.hold(package) as info:
+            signature = await self._code_signing.check(signing, key, info.sha256_hex, ())
+            if dry_run:
+                return renewed(current, info, signature)
 
             def work(tables: Tables) -> tuple[FunctionVersion, FunctionVersion]:
                 latest = self._latest(tables, reference, revision_id)
                 check_storage(tables, key.account_id, key.region, info.code_size - latest.code_size)
-                updated = renewed(latest, info)
+                updated = renewed(latest, info, signature)
+                _check_contents(tables, updated)
                 tables.put_version(updated)
                 return latest, self._publish(tables, updated, None) if publish else updated
 
@@ -194,20 +183,38 @@ class FunctionsService:
     async def update_configuration(
         self, reference: FunctionReference, changes: Mapping[str, Any], revision_id: str | None
     ) -> FunctionVersion:
-        """Change fields of `$LATEST`; `changes` are fields of FunctionVersion, LoggingConfig as a mapping."""
+        """Change fields of `$LATEST`.
+
+        `changes` are fields of FunctionVersion, but logging as a mapping and layers as ARNs.
+        """
         require_unqualified(reference)
-        wanted = await self._checked(_changed_configuration((await self.get(reference)).version, changes))
+        details = await self.get(reference)
+        current = details.version
+        reseals = not changes.keys().isdisjoint(("environment", "kms_key_arn"))
+        if "environment" in changes:
+            changes = {**changes, "sealed_environment": None}
+        if "layers" in changes:
+            changes = {**changes, "layers": await self._layers.resolve(current, changes["layers"])}
+            signing = details.function.code_signing_config_arn
+            await self._code_signing.check(signing, current.key, None, changes["layers"])
+        wanted = await self._checked(_changed_configuration(current, changes), current)
         if "dead_letter_arn" in changes:
             await self._check_dead_letter(wanted)
         changes = {**changes, "runtime_version": wanted.runtime_version}
+        if reseals:
+            changes = {**changes, "environment": {}, "sealed_environment": wanted.sealed_environment}
 
         def work(tables: Tables) -> tuple[FunctionVersion, FunctionVersion]:
             latest = self._latest(tables, reference, revision_id)
+            if reseals and _seal(latest) != _seal(current):
+                raise ResourceConflictException(UPDATE_IN_PROGRESS.format(latest.key.arn))
             updated = self._stamped(_changed_configuration(latest, changes))
+            _check_contents(tables, updated)
             tables.put_version(updated)
             return latest, updated
 
-        replaced, updated = await self._store.write(work)
+        async with self._code.retain(archives_of(changes.get("layers", ()))):
+            replaced, updated = await self._store.write(work)
         self._retire(replaced)
         return updated
 
@@ -296,7 +303,7 @@ class FunctionsService:
                 return tables.all_versions(account_id, region, (after_name, after_number), limit + 1)
             return tables.latest_versions(account_id, region, after_name, limit + 1)
 
-        return _page(await self._store.read(work), limit)
+        return page_of(await self._store.read(work), limit)
 
     async def list_versions(self, reference: FunctionReference, marker: str | None, limit: int) -> Page:
         key = require_unqualified(reference)
@@ -306,7 +313,7 @@ class FunctionsService:
             require_function(tables, reference)
             return tables.versions(key, after, limit + 1)
 
-        return _page(await self._store.read(work), limit)
+        return page_of(await self._store.read(work), limit)
 
     def code(self, version: FunctionVersion) -> AsyncIterator[bytes]:
         """The package of a version, as it was uploaded."""
@@ -331,10 +338,14 @@ class FunctionsService:
 
     # Shared steps
 
-    async def _checked(self, version: FunctionVersion) -> FunctionVersion:
-        """The version with the interpreter that will run it. Raises InvalidParameterValueException."""
+    async def _checked(self, version: FunctionVersion, before: FunctionVersion | None = None) -> FunctionVersion:
+        """The version with the interpreter that will run it, and its variables encrypted; `before` is what it changes.
+
+        Raises InvalidParameterValueException.
+        """
         environment_variables.check(version)
-        return replace(version, runtime_version=runtime_version(await self._runtimes.require(version.runtime)))
+        runtime_version = await runtime_versions.after_update(self._runtimes, version, before)
+        return await self.environments.seal(replace(version, runtime_version=runtime_version), before)
 
     async def _check_dead_letter(self, version: FunctionVersion) -> None:
         """Whether a version's failed events can go where it wants them. Raises InvalidParameterValueException."""
@@ -380,12 +391,7 @@ class FunctionsService:
     def _retire(self, version: FunctionVersion) -> None:
         self._changed(version.key)
         self._host.retire(version)
-        self._code.release([version.code_sha256])
-
-
-def runtime_version(runtime: InstalledRuntime) -> str:
-    """What INIT_START and `RuntimeVersionConfig` call an interpreter; nothing for one that the function brings."""
-    return f"{runtime.language}:{runtime.version_text}" if runtime.executable is not None else ""
+        self._code.release(archives(version))
 
 
 def hex_to_base64(digest: str) -> str:
@@ -393,33 +399,22 @@ def hex_to_base64(digest: str) -> str:
     return base64.b64encode(bytes.fromhex(digest)).decode("ascii")
 
 
-def encode_marker(version: FunctionVersion) -> str:
-    number = 0 if version.version == LATEST else int(version.version)
-    return base64.urlsafe_b64encode(f"{version.key.name}:{number}".encode()).decode("ascii")
+def _check_contents(tables: Tables, version: FunctionVersion) -> None:
+    """Whether code and layers are there, and not too large together. Raises InvalidParameterValueException."""
+    require_archives(tables, version.layers)
+    check_unzipped(version)
 
 
-def decode_marker(marker: str | None) -> tuple[str, int]:
-    """Where a list goes on: after this name and version number. Raises InvalidParameterValueException."""
-    if not marker:
-        return "", -1
-    try:
-        name, _, number = base64.b64decode(marker, altchars=b"-_", validate=True).decode().rpartition(":")
-        after = int(number)
-    except ValueError:
-        raise InvalidParameterValueException(INVALID_MARKER) from None
-    if not 0 <= after < MARKER_NUMBER_END:
-        raise InvalidParameterValueException(INVALID_MARKER)
-    return name, after
-
-
-def _page(versions: Sequence[FunctionVersion], limit: int) -> Page:
-    shown = versions[:limit]
-    return Page(shown, encode_marker(shown[-1]) if len(versions) > limit else None)
-
-
-def _with_code(version: FunctionVersion, info: PackageInfo) -> FunctionVersion:
+def _with_code(
+    version: FunctionVersion, info: PackageInfo, signature: PackageSignature | None = None
+) -> FunctionVersion:
     return replace(
-        version, code_sha256=info.sha256_hex, code_size=info.code_size, code_unzipped_bytes=info.unzipped_bytes
+        version,
+        code_sha256=info.sha256_hex,
+        code_size=info.code_size,
+        code_unzipped_bytes=info.unzipped_bytes,
+        signing_profile_version_arn=signature.profile_version_arn if signature else "",
+        signing_job_arn=signature.job_arn if signature else "",
     )
 
 
@@ -430,30 +425,5 @@ def _changed_configuration(latest: FunctionVersion, changes: Mapping[str, Any]) 
     return replace(latest, **fields)
 
 
-def merged_logging(current: LoggingConfig, changes: Mapping[str, str]) -> LoggingConfig:
-    """Logging settings with some of them replaced. The JSON format has levels, INFO unless said; text has none.
-
-    https://docs.aws.amazon.com/lambda/latest/api/API_LoggingConfig.html
-    """
-    log_format = changes.get("log_format", current.log_format)
-    levels = {name: changes[name] for name in ("application_log_level", "system_log_level") if name in changes}
-    group = changes.get("log_group", current.log_group)
-    if log_format != "JSON":
-        if levels:
-            raise InvalidParameterValueException("To set ApplicationLogLevel or SystemLogLevel, set LogFormat to JSON.")
-        return LoggingConfig(group, log_format)
-    return LoggingConfig(
-        group,
-        log_format,
-        levels.get("application_log_level") or current.application_log_level or "INFO",
-        levels.get("system_log_level") or current.system_log_level or "INFO",
-    )
-
-
-def default_logging(name: str) -> LoggingConfig:
-    return LoggingConfig(f"/aws/lambda/{name}")
-
-
-def page_limit(requested: int | None) -> int:
-    """`MaxItems`: at most 50 a page, as the service does."""
-    return min(requested or quotas.LIST_PAGE, quotas.LIST_PAGE)
+def _seal(version: FunctionVersion) -> tuple[str, SealedEnvironment | None]:
+    return version.kms_key_arn, version.sealed_environment

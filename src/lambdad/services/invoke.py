@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +19,10 @@ from lambdad.domain.tracing import RECURSION_LIMIT, function_mark, trace_header
 from lambdad.ports.clock import Clock
 from lambdad.ports.compute import ComputeHost, ResponseStream
 from lambdad.ports.store import Store, StoreUnavailable, Tables
-from lambdad.services.concurrency import ConcurrencyService
-from lambdad.services.functions import find_version, require_function
+from lambdad.services.concurrency import Admission, ConcurrencyService
 from lambdad.services.identifiers import new_trace_digits
 from lambdad.services.metrics import Metrics
+from lambdad.services.references import find_version, require_function
 
 _STOPPED_LOOP: Final = (
     "Lambda has detected your function being invoked in a recursive loop with other AWS resources and stopped your "
@@ -171,51 +172,49 @@ class InvokeService:
             return False
 
         def finished(outcome: Outcome) -> None:
-            self._concurrency.leave(key, target.reserved)
+            self._concurrency.leave(admission)
             finish(version, outcome)
-            self._count(request, key, began_s, running, outcome)
+            self._count(request, began_s, admission, outcome)
 
         began_s = self._clock.time()
         invocation = self._invocation(request, target, version, began_s)
-        running = self._concurrency.enter_now(key, target.reserved)
+        admission = self._concurrency.enter_now(key, target.reserved, version.version)
         if self._host.begin(version, invocation, finished):
             return True
-        self._concurrency.leave(key, target.reserved)
+        self._concurrency.leave(admission)
         return False
 
     async def invoke(self, request: InvokeRequest) -> tuple[FunctionVersion, Outcome]:
         """Run an invocation and wait for its end; raises ServiceError when it cannot run at all."""
         target = await self.target(request.reference)
         version = target.choose(random.random())
-        key = version.key
         began_s = self._clock.time()
         invocation = self._admitted(request, target, version, began_s)
-        running = await self._enter(request, key, target.reserved)
+        admission = await self._enter(request, version, target.reserved)
         try:
             outcome = await self._host.invoke(version, invocation)
         finally:
-            self._concurrency.leave(key, target.reserved)
-        self._count(request, key, began_s, running, outcome)
+            self._concurrency.leave(admission)
+        self._count(request, began_s, admission, outcome)
         return version, outcome
 
     async def invoke_stream(self, request: InvokeRequest) -> tuple[FunctionVersion, ResponseStream]:
         """The same, returning when the response begins. The function runs on when the caller stops reading."""
         target = await self.target(request.reference)
         version = target.choose(random.random())
-        key = version.key
         began_s = self._clock.time()
         invocation = self._admitted(request, target, version, began_s)
-        running = await self._enter(request, key, target.reserved)
+        admission = await self._enter(request, version, target.reserved)
         try:
             stream = await self._host.invoke_stream(version, invocation)
         except BaseException:  # whatever kept it from running, also the caller's end, it is not counted any more
-            self._concurrency.leave(key, target.reserved)
+            self._concurrency.leave(admission)
             raise
 
         def finished(outcome: asyncio.Future[Outcome]) -> None:
-            self._concurrency.leave(key, target.reserved)
+            self._concurrency.leave(admission)
             if not outcome.cancelled() and outcome.exception() is None:
-                self._count(request, key, began_s, running, outcome.result())
+                self._count(request, began_s, admission, outcome.result())
 
         stream.outcome.add_done_callback(finished)
         return version, stream
@@ -228,19 +227,25 @@ class InvokeService:
         """What a reference leads to. Raises ResourceNotFoundException."""
         return self._targets.known(reference) or await self._targets.find(reference)
 
-    async def _enter(self, request: InvokeRequest, key: FunctionKey, reserved: int | None) -> int:
+    async def _enter(self, request: InvokeRequest, version: FunctionVersion, reserved: int | None) -> Admission:
         """Count in, or be throttled, which is counted here: `begin` leaves it to be throttled again."""
+        key = version.key
         try:
-            return await self._concurrency.enter(key, reserved)
+            return await self._concurrency.enter(key, reserved, version.version)
         except TooManyRequestsException:
             qualifier = request.reference.qualifier
             self._metrics.count(key.account_id, key.region, key.name, qualifier, MetricName.THROTTLES)
             raise
 
-    def _count(self, request: InvokeRequest, key: FunctionKey, began_s: float, running: int, outcome: Outcome) -> None:
-        self._metrics.invoked(
-            key, request.reference.qualifier, began_s, running, outcome.duration_ms, failed=outcome.failed
-        )
+    def _count(self, request: InvokeRequest, began_s: float, admission: Admission, outcome: Outcome) -> None:
+        key, qualifier = admission.key, request.reference.qualifier
+        self._metrics.invoked(key, qualifier, began_s, admission.running, outcome.duration_ms, failed=outcome.failed)
+        if outcome.provisioned is not None:
+            self._metrics.provisioned(key, qualifier, outcome.provisioned)
+        if outcome.extensions is not None:
+            name = MetricName.POST_RUNTIME_EXTENSIONS_DURATION
+            count = functools.partial(self._metrics.count, key.account_id, key.region, key.name, qualifier, name)
+            outcome.extensions.when_over(count)
 
     def _admitted(self, request: InvokeRequest, target: Target, version: FunctionVersion, now_s: float) -> Invocation:
         """The same as `_invocation`, with what is stopped counted: `begin` leaves it to be stopped again."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
-from lambdad.domain import credentials, environment_variables
+from lambdad.domain import environment_variables, extensions
+from lambdad.domain.credentials import CredentialIssuer
 from lambdad.domain.environment_variables import ON_DEMAND, Surroundings
 from lambdad.domain.errors import InvalidRuntimeException, ServiceException
 from lambdad.domain.functions import FunctionVersion
@@ -19,11 +21,7 @@ from lambdad.ports.clock import Clock
 from lambdad.ports.sandbox import Program, Sandbox, SandboxDriver, SandboxFailed, SandboxSpec
 from lambdad.services.environment import Environment
 from lambdad.services.environment_log import LogSink
-from lambdad.services.memory_reserve import MemoryReserve
-
-# What Lambda answers, as a ServiceException, when it has no room: neither the caller nor a quota is at fault, and SDKs
-# try again after a 5xx. EC2ThrottledException is about a customer's own VPC, TooManyRequestsException about quotas.
-_NO_CAPACITY: Final = "We currently do not have sufficient capacity on this machine: {}"
+from lambdad.services.memory_reserve import NO_CAPACITY, MemoryReserve
 
 
 class Closable(Protocol):
@@ -68,7 +66,7 @@ class RuntimeCommand:
 class RuntimeCommands(Protocol):
     """Finds the command for a version whose code is in `code`; None when the runtime is not installed."""
 
-    async def command(self, version: FunctionVersion, code: Path) -> RuntimeCommand | None: ...
+    async def command(self, version: FunctionVersion, code: Path, layers: Path | None) -> RuntimeCommand | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +86,7 @@ class LaunchParts:
     variables: Callable[[FunctionVersion], Awaitable[Mapping[str, str]]]
     endpoint_url: Callable[[], str]
     serve_endpoint: Callable[[socket.socket], Awaitable[Closable]]
+    credentials: CredentialIssuer = field(default_factory=CredentialIssuer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +111,8 @@ class Launching:
     async def prepare(self, version: FunctionVersion) -> None:
         """Have a version's code at hand, and its runtime where that is installed. Raises ServiceError."""
         code = await self._parts.code.directory_for(version.code_sha256)
-        await self._layers(version)
-        command = await self._parts.commands.command(version, code)
+        layers = await self._layers(version)
+        command = await self._parts.commands.command(version, code, layers)
         if command is not None:
             self._parts.driver.prepare(command.program)
 
@@ -132,10 +131,10 @@ class Launching:
         parts = self._parts
         code = await parts.code.directory_for(version.code_sha256)
         layers = await self._layers(version)
-        command = await parts.commands.command(version, code)
+        own_variables = await parts.variables(version)
+        command = await parts.commands.command(replace(version, environment=own_variables), code, layers)
         if command is None:
             raise InvalidRuntimeException(f"The runtime {version.runtime} is not installed on this machine.")
-        own_variables = await parts.variables(version)
         await self._reserve.restore()
         opened: list[Closable] = []
 
@@ -152,16 +151,22 @@ class Launching:
             on_idle=owner.on_idle,
             on_end=ended,
             initialization_type=initialization_type,
+            external_extensions=_extensions_in(layers),
         )
         listener = parts.listener(environment)
         opened.append(listener)
         if parts.driver.addresses is None:
             await listener.open()
         owner.began(environment)
+        if environment.extensions.has_external:
+            environment.log.expect_extensions()
         environment.log.init_start(command.version, command.version_arn)
         spec = self._spec(version, command, code, layers, own_variables, environment, listener)
         if claim is not None:
             claim(environment)
+        if len(spec.extensions) > extensions.MOST:
+            environment.launch_failed(extensions.LIMIT_REACHED, extensions.TOO_MANY)
+            return environment
         try:
             if command.problem:
                 raise SandboxFailed(command.problem)
@@ -204,12 +209,19 @@ class Launching:
             path=places.path,
             library_path=places.library_path,
             log_stream=environment.log_stream,
-            credentials=credentials.issue(version.key.account_id),
+            credentials=self._parts.credentials.issue(version.key.account_id, version.role, version.key.name),
             initialization_type=environment.initialization_type,
         )
         variables = environment_variables.build(version, own_variables, around)
         return SandboxSpec(
-            command.program, variables, code, version.memory_mb, version.ephemeral_storage_mb, layers=layers
+            command.program,
+            variables,
+            code,
+            version.memory_mb,
+            version.ephemeral_storage_mb,
+            layers=layers,
+            extensions=environment.extensions.names,
+            extension_environment=environment_variables.build_for_extensions(variables),
         )
 
     async def _sandbox(self, spec: SandboxSpec) -> Sandbox:
@@ -221,7 +233,7 @@ class Launching:
                 if not failure.is_shortage:
                     raise
                 if not await self._reserve.evict():
-                    raise ServiceException(_NO_CAPACITY.format(failure)) from failure
+                    raise ServiceException(NO_CAPACITY.format(failure)) from failure
 
     async def _connect(self, sandbox: Sandbox, listener: RuntimeListener, opened: list[Closable]) -> None:
         """Answer in a sandbox's own network, where it has one. What has connected already has waited for this."""
@@ -239,6 +251,20 @@ class Launching:
     def _log_stream(self, version: FunctionVersion) -> str:
         today = datetime.datetime.fromtimestamp(self._parts.clock.time(), datetime.UTC)
         return new_log_stream(f"{today:%Y/%m/%d}", version.version)
+
+
+def _extensions_in(layers: Path | None) -> Sequence[str]:
+    """The programs that are external extensions, in alphabetical order. Directories and the like are none.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html
+    """
+    if layers is None:
+        return ()
+    try:
+        with os.scandir(layers / extensions.DIRECTORY) as entries:
+            return sorted(entry.name for entry in entries if entry.is_symlink() or entry.is_file())
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
 
 
 def _close_all(opened: Sequence[Closable]) -> None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
+from lambdad.domain.errors import ServiceException
 from lambdad.ports.memory import MemoryGauge
 from lambdad.ports.sandbox import SandboxDriver
 from lambdad.services.environment import Environment
+
+# What Lambda answers, as a ServiceException, when it has no room: neither the caller nor a quota is at fault, and SDKs
+# try again after a 5xx. EC2ThrottledException is about a customer's own VPC, TooManyRequestsException about quotas.
+NO_CAPACITY: Final = "We currently do not have sufficient capacity on this machine: {}"
 
 
 class MemoryReserve:
@@ -36,6 +42,12 @@ class MemoryReserve:
         async with self._freeing:
             while self._is_short(fresh=True) and await self._evict():
                 pass
+
+    async def require(self) -> None:
+        """Restore the reserve, or raise ServiceException when that cannot be."""
+        await self.restore()
+        if self._is_short(fresh=True):
+            raise ServiceException(NO_CAPACITY.format("its memory is in use"))
 
     async def evict(self) -> bool:
         """Free what one sandbox takes; False when everything that there is is in use."""

@@ -15,6 +15,7 @@ from typing import Final
 
 from lambdad.domain.arns import FunctionKey
 from lambdad.domain.metric_names import NAMESPACE, MetricName
+from lambdad.domain.provisioned_concurrency import ProvisionedUse
 from lambdad.ports.clock import Clock
 from lambdad.ports.metrics import MINUTE_S, Metric, MetricKey, MetricStore, Statistics
 from lambdad.ports.store import StoreUnavailable
@@ -128,6 +129,23 @@ class Metrics:
             group.durations_ms.append(duration_ms)
         if failed:
             group.errors += 1
+
+    def provisioned(self, key: FunctionKey, qualifier: str | None, use: ProvisionedUse) -> None:
+        """Count how an invocation was run of a version that has provisioned environments. Call it from the event loop.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html: the number that run, and its part of
+        those that there are to be, are of an invocation in a provisioned environment.
+        """
+
+        def count(name: MetricName, value: float) -> None:
+            self.count(key.account_id, key.region, key.name, qualifier, name, value)
+
+        if use.is_spillover:
+            count(MetricName.PROVISIONED_CONCURRENCY_SPILLOVER_INVOCATIONS, 1.0)
+            return
+        count(MetricName.PROVISIONED_CONCURRENCY_INVOCATIONS, 1.0)
+        count(MetricName.PROVISIONED_CONCURRENT_EXECUTIONS, use.running)
+        count(MetricName.PROVISIONED_CONCURRENCY_UTILIZATION, use.running / use.of)
 
     async def read(
         self, account_id: str, region: str, *, function: str | None, name: str | None, since_s: int, until_s: int

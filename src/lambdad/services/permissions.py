@@ -5,12 +5,15 @@ https://docs.aws.amazon.com/lambda/latest/dg/access-control-resource-based.html
 
 from __future__ import annotations
 
+import datetime
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from lambdad.domain import quotas
 from lambdad.domain.arns import LATEST, FunctionKey, FunctionReference, access_denied, is_version
 from lambdad.domain.errors import (
+    AccessDeniedException,
     InvalidParameterValueException,
     PolicyLengthExceededException,
     PreconditionFailedException,
@@ -21,17 +24,22 @@ from lambdad.domain.functions import Alias, FunctionVersion, new_revision_id
 from lambdad.domain.resource_policies import (
     INVOKE_FUNCTION,
     RESOURCE_POLICIES,
+    SECURE_TRANSPORT,
     SOURCE_ACCOUNT,
     SOURCE_ARN,
+    SOURCE_IP,
     AccessRequest,
     Grant,
     ResourcePolicy,
     Statement,
+    Verdict,
     account_root,
-    allows,
+    check_policy,
+    compiled,
+    verdict,
 )
 from lambdad.ports.store import Store, Tables
-from lambdad.services.functions import find_version, require_function
+from lambdad.services.references import find_version, require_function
 
 REVISION_MISMATCH = (
     "The Revision Id provided does not match the latest Revision Id. "
@@ -43,13 +51,17 @@ class PermissionsService:
     """Operations on policies. `changed` is told of the function whose policy, and so whose revision, has changed.
 
     Each of the ARNs of a function has a policy of its own: one that was granted for the unqualified ARN says nothing
-    about the function's versions and aliases, nor the other way round.
+    about the function's versions and aliases, nor the other way round. `now` gives the time in seconds since the epoch.
     https://docs.aws.amazon.com/lambda/latest/dg/versioning-aliases-permissions.html
     """
 
-    def __init__(self, store: Store, changed: Callable[[FunctionKey], None]) -> None:
+    def __init__(
+        self, store: Store, changed: Callable[[FunctionKey], None], now: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
         self._changed = changed
+        self._now = now
+        self._denying: set[FunctionReference] | None = None
 
     async def add(self, reference: FunctionReference, grant: Grant, revision_id: str | None) -> Statement:
         """Add a statement.
@@ -58,28 +70,19 @@ class PermissionsService:
         PreconditionFailedException, ResourceConflictException for an id that is taken, and
         PolicyLengthExceededException.
         """
-        if reference.qualifier == LATEST:
-            raise InvalidParameterValueException("We currently do not support adding policies for $LATEST.")
+        _refuse_latest(reference)
 
         def work(tables: Tables) -> Statement:
             subject = _subject(tables, reference)
             _check_revision(subject, revision_id)
-            before = tables.record(RESOURCE_POLICIES, *reference.key.parts, _qualifier(reference))
-            statements = before.statements if before else ()
-            if any(statement.sid == grant.sid for statement in statements):
+            before = _policy(tables, reference) or ResourcePolicy(reference.key, _qualifier(reference))
+            if grant.sid in before.sids:
                 raise ResourceConflictException(
                     f"The statement id ({grant.sid}) provided already exists. Please provide a new statement id, "
                     "or remove the existing statement."
                 )
             statement = grant.statement(reference.arn)
-            policy = ResourcePolicy(reference.key, _qualifier(reference), (*statements, statement))
-            size = len(policy.document().encode())
-            if size > quotas.RESOURCE_POLICY_BYTES:
-                raise PolicyLengthExceededException(
-                    f"The final policy size ({size}) is bigger than the limit ({quotas.RESOURCE_POLICY_BYTES})."
-                )
-            tables.put_record(RESOURCE_POLICIES, policy)
-            _renew(tables, subject)
+            _put(tables, replace(before, statements=(*before.statements, statement)), subject)
             return statement
 
         statement = await self._store.write(work)
@@ -90,19 +93,49 @@ class PermissionsService:
         """Remove a statement. Raises ResourceNotFoundException and PreconditionFailedException."""
 
         def work(tables: Tables) -> None:
-            policy = tables.record(RESOURCE_POLICIES, *reference.key.parts, _qualifier(reference))
-            if policy is None:
-                raise ResourceNotFoundException("No policy is associated with the given resource.")
-            left = tuple(statement for statement in policy.statements if statement.sid != sid)
-            if len(left) == len(policy.statements):
+            policy = _require_policy(tables, reference)
+            if sid not in policy.sids:
                 raise ResourceNotFoundException(f"Statement {sid} is not found in resource policy.")
             subject = _subject(tables, reference)
             _check_revision(subject, revision_id)
-            if left:
-                tables.put_record(RESOURCE_POLICIES, replace(policy, statements=left))
+            left = policy.without(sid)
+            if left is None:
+                _delete(tables, policy, subject)
             else:
-                tables.delete_record(RESOURCE_POLICIES, *policy.key.parts, policy.qualifier)
-            _renew(tables, subject)
+                _put(tables, left, subject)
+
+        await self._store.write(work)
+        self._changed(reference.key)
+
+    async def put(self, reference: FunctionReference, document: str, revision_id: str | None) -> str:
+        """Set a whole policy in place of any that was there; the revision id that it has then.
+
+        Raises ResourceNotFoundException, InvalidParameterValueException for a document that is no policy, or one that
+        could not be enforced, PreconditionFailedException and PolicyLengthExceededException.
+        """
+        _refuse_latest(reference)
+        check_policy(document, reference.arn)
+        if any(statement.denies for statement in compiled(document)):
+            (await self._denials()).add(reference)
+
+        def work(tables: Tables) -> str:
+            subject = _subject(tables, reference)
+            _check_revision(subject, revision_id)
+            _put(tables, ResourcePolicy(reference.key, _qualifier(reference), put=document), subject)
+            return _subject(tables, reference).revision_id
+
+        revision = await self._store.write(work)
+        self._changed(reference.key)
+        return revision
+
+    async def delete(self, reference: FunctionReference, revision_id: str | None) -> None:
+        """Remove a policy with all its statements. Raises ResourceNotFoundException and PreconditionFailedException."""
+
+        def work(tables: Tables) -> None:
+            policy = _require_policy(tables, reference)
+            subject = _subject(tables, reference)
+            _check_revision(subject, revision_id)
+            _delete(tables, policy, subject)
 
         await self._store.write(work)
         self._changed(reference.key)
@@ -111,7 +144,7 @@ class PermissionsService:
         """A policy and its revision id. Raises ResourceNotFoundException."""
 
         def work(tables: Tables) -> tuple[ResourcePolicy, str]:
-            policy = tables.record(RESOURCE_POLICIES, *reference.key.parts, _qualifier(reference))
+            policy = _policy(tables, reference)
             if policy is None:
                 raise ResourceNotFoundException("The resource you requested does not exist.")
             return policy, _subject(tables, reference).revision_id
@@ -126,22 +159,93 @@ class PermissionsService:
         It needs a permission for functions of the resource's own account too. False when there is no such function.
         """
         context = {SOURCE_ARN: source_arn, SOURCE_ACCOUNT: source_account}
-        return await self._allows(reference, AccessRequest(INVOKE_FUNCTION, service, context))
+        return await self.allows(reference, AccessRequest(INVOKE_FUNCTION, service, context))
 
-    async def check_account(self, reference: FunctionReference, account_id: str, action: str) -> None:
-        """Whether callers of another account may invoke a function, by `action`, the name of an operation that does.
+    async def check_account(self, reference: FunctionReference, account_id: str, action: str, client: str = "") -> None:
+        """Whether callers of an account may invoke a function, by `action`, the name of an operation that does.
 
-        Raises AccessDeniedException, also when there is no such function.
+        Its own account may unless a policy denies it; others need a permission, and are told so too when there is no
+        such function. `client` is the IP address that the request came from. Raises AccessDeniedException.
         """
-        if not await self._allows(reference, AccessRequest(INVOKE_FUNCTION, account_root(account_id))):
+        is_own = reference.key.account_id == account_id
+        if is_own and reference not in await self._denials():
+            return
+        context = {SECURE_TRANSPORT: "false", **({SOURCE_IP: client} if client else {})}
+        found = await self.verdict(reference, AccessRequest(INVOKE_FUNCTION, account_root(account_id), context))
+        if found is Verdict.DENY:
+            raise AccessDeniedException(
+                f"User: {account_root(account_id)} is not authorized to perform: lambda:{action} on resource: "
+                f"{reference.arn} with an explicit deny in a resource-based policy"
+            )
+        if found is Verdict.NONE and not is_own:
             raise access_denied(reference, account_id, action)
 
-    async def _allows(self, reference: FunctionReference, request: AccessRequest) -> bool:
-        def work(tables: Tables) -> bool:
-            policy = tables.record(RESOURCE_POLICIES, *reference.key.parts, _qualifier(reference))
-            return policy is not None and allows(policy.statements, request)
+    def is_open(self, reference: FunctionReference) -> bool:
+        """Whether it is certain already, without a look at the store, that no policy keeps a function's account out."""
+        denying = self._denying
+        return denying is not None and (not denying or reference not in denying)
 
-        return await self._store.read(work)
+    async def allows(self, reference: FunctionReference, request: AccessRequest) -> bool:
+        """Whether the policy of exactly this function, version or alias permits a request. False when it has none."""
+        return await self.verdict(reference, request) is Verdict.ALLOW
+
+    async def verdict(self, reference: FunctionReference, request: AccessRequest) -> Verdict:
+        """What the policy of exactly this function, version or alias says of a request."""
+        policy = await self._store.read(lambda tables: _policy(tables, reference))
+        if policy is None:
+            return Verdict.NONE
+        now = self._now()
+        moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
+        context = {"aws:CurrentTime": f"{moment:%Y-%m-%dT%H:%M:%SZ}", "aws:EpochTime": str(int(now)), **request.context}
+        return verdict(compiled(policy.document()), replace(request, context=context))
+
+    async def _denials(self) -> set[FunctionReference]:
+        """What has, or once had, a policy that denies something: only there may an account be kept out of its own."""
+        if self._denying is None:
+            policies = await self._store.read(lambda tables: tables.records(RESOURCE_POLICIES))
+            if self._denying is None:
+                self._denying = {
+                    FunctionReference(policy.key, policy.qualifier or None)
+                    for policy in policies
+                    if policy.put and any(statement.denies for statement in compiled(policy.put))
+                }
+        return self._denying
+
+
+def _policy(tables: Tables, reference: FunctionReference) -> ResourcePolicy | None:
+    return tables.record(RESOURCE_POLICIES, *reference.key.parts, _qualifier(reference))
+
+
+def _require_policy(tables: Tables, reference: FunctionReference) -> ResourcePolicy:
+    policy = _policy(tables, reference)
+    if policy is None:
+        raise ResourceNotFoundException("No policy is associated with the given resource.")
+    return policy
+
+
+def _put(tables: Tables, policy: ResourcePolicy, subject: FunctionVersion | Alias) -> None:
+    check_size(policy.document())
+    tables.put_record(RESOURCE_POLICIES, policy)
+    _renew(tables, subject)
+
+
+def _delete(tables: Tables, policy: ResourcePolicy, subject: FunctionVersion | Alias) -> None:
+    tables.delete_record(RESOURCE_POLICIES, *policy.key.parts, policy.qualifier)
+    _renew(tables, subject)
+
+
+def check_size(document: str) -> None:
+    """The 20 KB that a policy may have. Raises PolicyLengthExceededException."""
+    size = len(document.encode())
+    if size > quotas.RESOURCE_POLICY_BYTES:
+        raise PolicyLengthExceededException(
+            f"The final policy size ({size}) is bigger than the limit ({quotas.RESOURCE_POLICY_BYTES})."
+        )
+
+
+def _refuse_latest(reference: FunctionReference) -> None:
+    if reference.qualifier == LATEST:
+        raise InvalidParameterValueException("We currently do not support adding policies for $LATEST.")
 
 
 def _qualifier(reference: FunctionReference) -> str:

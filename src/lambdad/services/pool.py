@@ -7,27 +7,31 @@ takes whichever is free first, its own or somebody else's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lambdad.domain.environment_variables import ON_DEMAND
+from lambdad.domain import extensions
+from lambdad.domain.environment_variables import ON_DEMAND, PROVISIONED
 from lambdad.domain.errors import ServiceException
 from lambdad.domain.functions import FunctionVersion
 from lambdad.domain.invocations import Invocation, Outcome
 from lambdad.domain.lifecycle import State
+from lambdad.domain.provisioned_concurrency import Allocation
 from lambdad.ports.compute import ResponseStream
 from lambdad.ports.memory import MemoryGauge
+from lambdad.services.code import archives
 from lambdad.services.environment import Environment, InitFailed
 from lambdad.services.freezer import Freezer
 from lambdad.services.launching import Launching, LaunchParts, Owner
 from lambdad.services.memory_reserve import MemoryReserve
+from lambdad.services.provisioning import Provisioning
 from lambdad.services.running import ResponseChunks
 from lambdad.services.version_pool import VersionPool
 
 _STOP_S: Final = 5.0
 _REAP_EVERY_S: Final = 5.0
-_BUSY: Final = frozenset({State.INVOKING, State.STREAMING})
+_BUSY: Final = frozenset({State.INVOKING, State.STREAMING, State.SETTLING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,10 @@ class LocalHost:
         reserve_bytes = parts.memory_reserve_mb * 1024 * 1024
         self._reserve = MemoryReserve(parts.memory, self._driver, reserve_bytes, self._take_oldest)
         self._launching = Launching(parts.launch, self._reserve)
+        # Provisioned ones are not made at the cost of each other: there would be no end to it.
+        self._spare = MemoryReserve(parts.memory, self._driver, reserve_bytes, self._take_oldest_on_demand)
+        self._launching_provisioned = Launching(parts.launch, self._spare)
+        self._provisioning = Provisioning(self._launch_provisioned, self._clock, 2 * parts.processors)
 
     async def prepare(self, version: FunctionVersion) -> None:
         await self._launching.prepare(version)
@@ -102,27 +110,44 @@ class LocalHost:
         chunks: ResponseChunks | None,
     ) -> None:
         began = self._clock.monotonic()
+        use = None
 
         def finished(outcome: Outcome) -> None:
+            outcome.provisioned = use
             finish(outcome)
             now = self._clock.monotonic()
             pool.served(now, now - began)
 
         environment.invoke(invocation, finished, chunks)
+        if pool.provisioned.target:
+            use = pool.use_of(environment)
+
+    def set_provisioned(self, version: FunctionVersion, count: int) -> None:
+        if count or version.environment_key in self._pools:
+            self._provisioning.set(self._pool(version), count)
+
+    def provisioned(self, version: FunctionVersion) -> Allocation:
+        pool = self._pools.get(version.environment_key)
+        return self._provisioning.state(pool) if pool is not None else Allocation()
 
     def retire(self, version: FunctionVersion) -> None:
         pool = self._pools.pop(version.environment_key, None)
         if pool is None:
             return
         pool.retired = True
+        pool.provisioned.target = 0
+        pool.provisioned.environments.clear()
+        pool.provisioned.ready.clear()
+        free = {*pool.idle, *pool.idle_provisioned}
         for environment in list(pool.all):
             environment.retired = True
-            if environment.state is State.IDLE and environment in pool.idle:
+            if environment.state is State.IDLE and environment in free:
                 environment.begin_stop()
         pool.idle.clear()
+        pool.idle_provisioned.clear()
 
     def unused(self, code_sha256: str) -> asyncio.Future[None]:
-        ends = [e.ended for e in self._environments if e.version.code_sha256 == code_sha256]
+        ends = [e.ended for e in self._environments if code_sha256 in archives(e.version)]
         return asyncio.ensure_future(_all_done(ends))
 
     def status(self) -> Mapping[str, Any]:
@@ -151,24 +176,38 @@ class LocalHost:
 
     def _take_oldest(self) -> Environment | None:
         """The environment that has been idle for longest, of all versions; it is no longer in its pool."""
-        pools = [pool for pool in self._pools.values() if pool.idle]
-        if not pools:
-            return None
-        # Each pool's are in the order in which they became idle.
-        return min(pools, key=lambda pool: pool.idle[0].idle_since).idle.pop(0)
+        oldest = self._take_oldest_on_demand()
+        if oldest is None:
+            oldest = _take_oldest(pool.idle_provisioned for pool in self._pools.values())
+            if oldest is not None:
+                self._provisioning.evicted(self._pools[oldest.version.environment_key], oldest)
+        return oldest
+
+    def _take_oldest_on_demand(self) -> Environment | None:
+        """The same, of those that are not provisioned."""
+        return _take_oldest(pool.idle for pool in self._pools.values())
 
     async def drain(self, seconds: float) -> None:
+        await self._provisioning.close()
         for pool in list(self._pools.values()):
             self.retire(pool.version)
         self._freezer.close()
-        ends = [environment.ended for environment in self._environments if environment.state in _BUSY]
-        if ends:
-            await asyncio.wait(ends, timeout=seconds)
+        shutdown_s = extensions.SHUTDOWN_MS / 1000
+        until = self._clock.monotonic() + max(seconds, shutdown_s)
+        busy = [environment for environment in self._environments if environment.state in _BUSY]
+        if busy:
+            # What extensions may take to shut down is a part of the time.
+            spared_s = shutdown_s if any(environment.extensions.any for environment in busy) else 0.0
+            await asyncio.wait([environment.ended for environment in busy], timeout=max(seconds - spared_s, 0.0))
         for task in list(self._tasks):
             task.cancel()
         stops = [asyncio.ensure_future(environment.stop()) for environment in self._environments]
         if stops:
-            await asyncio.wait(stops, timeout=_STOP_S)
+            _, late = await asyncio.wait(stops, timeout=max(until - self._clock.monotonic(), 0.0))
+            for environment in list(self._environments):
+                environment.kill()
+            if late:
+                await asyncio.wait(late, timeout=_STOP_S)
         await self._driver.close()
 
     # Starting environments
@@ -226,38 +265,46 @@ class LocalHost:
         finally:
             pool.starting -= 1
 
-    async def _launch(
-        self,
-        pool: VersionPool,
-        claim: Callable[[Environment], None] | None = None,
-        initialization_type: str = ON_DEMAND,
-    ) -> Environment:
+    async def _launch(self, pool: VersionPool, claim: Callable[[Environment], None] | None = None) -> Environment:
         """Start an environment of the pool's version. Raises ServiceError."""
+        return await self._launching.launch(pool.version, self._owner(pool), claim, ON_DEMAND)
 
+    async def _launch_provisioned(self, pool: VersionPool) -> Environment:
+        """Start one that is to stay, if there is the memory for it. Raises ServiceError."""
+        await self._spare.require()
+        return await self._launching_provisioned.launch(pool.version, self._owner(pool), None, PROVISIONED)
+
+    def _owner(self, pool: VersionPool) -> Owner:
         def began(environment: Environment) -> None:
             pool.all.add(environment)
+            if environment.initialization_type == PROVISIONED:
+                pool.provisioned.environments.add(environment)
             self._environments.add(environment)
             environment.retired = pool.retired
 
-        owner = Owner(began, lambda idle: self._idle(pool, idle), lambda ended: self._ended(pool, ended))
-        return await self._launching.launch(pool.version, owner, claim, initialization_type)
+        return Owner(began, lambda idle: self._idle(pool, idle), lambda ended: self._ended(pool, ended))
 
     def _idle(self, pool: VersionPool, environment: Environment) -> None:
         pool.ready.add(environment)
+        is_provisioned = environment in pool.provisioned.environments
+        if is_provisioned:
+            pool.provisioned.ready.add(environment)
         if environment.state is State.IDLE and not pool.offer(environment):
             if pool.retired:
                 environment.begin_stop()
             else:
-                pool.idle.append(environment)
+                (pool.idle_provisioned if is_provisioned else pool.idle).append(environment)
                 self._freezer.is_idle(environment)
 
     def _ended(self, pool: VersionPool, environment: Environment) -> None:
         self._freezer.forget(environment)
         pool.all.discard(environment)
+        self._provisioning.ended(pool, environment)
         pool.ready.discard(environment)
         self._environments.discard(environment)
-        if environment in pool.idle:
-            pool.idle.remove(environment)
+        for idle in (pool.idle, pool.idle_provisioned):
+            if environment in idle:
+                idle.remove(environment)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -268,6 +315,12 @@ class LocalHost:
 def _resolve(done: asyncio.Future[Outcome], outcome: Outcome) -> None:
     if not done.done():
         done.set_result(outcome)
+
+
+def _take_oldest(idle: Iterable[list[Environment]]) -> Environment | None:
+    some = [each for each in idle if each]
+    # Each pool's are in the order in which they became idle.
+    return min(some, key=lambda each: each[0].idle_since).pop(0) if some else None
 
 
 async def _all_done(ends: Sequence[asyncio.Future[None]]) -> None:

@@ -81,13 +81,20 @@ class ResponseChunks:
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """An invocation inside an environment."""
+    """An invocation inside an environment: `outcome` is what it was answered, and REPORT may come later.
+
+    `response_began` is set for a streamed response, `runtime_done` when the runtime of one with extensions asks again.
+    """
 
     invocation: Invocation
     started: float
     deadline_ms: int
     finish: Callable[[Outcome], None]
     answered: bool = False
+    outcome: Outcome | None = None
+    reported: bool = False
+    runtime_done: float | None = None
+    response_began: float | None = None
     timeout: asyncio.TimerHandle | None = None
     stream: ResponseChunks | None = None
     collected: ResponseChunks | None = None

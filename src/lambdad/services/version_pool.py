@@ -10,11 +10,34 @@ from typing import Final
 
 from lambdad.domain.functions import FunctionVersion
 from lambdad.domain.lifecycle import State
+from lambdad.domain.provisioned_concurrency import ProvisionedUse
 from lambdad.services.environment import Environment
 
 _LEARNING_RATE: Final = 0.2
 _WINDOW_S: Final = 1.0
 _PATIENCE_S: Final = 0.05
+
+
+class Provisioned:
+    """The environments that a version is to have at all times, and how their starts have gone.
+
+    `ready` are those that are initialized. `reason` is why the last start failed, empty once one has succeeded; until
+    `not_before` there is no further one.
+    """
+
+    def __init__(self) -> None:
+        self.target = 0
+        self.environments: set[Environment] = set()
+        self.ready: set[Environment] = set()
+        self.starting = 0
+        self.reason = ""
+        self.failures = 0
+        self.not_before = 0.0
+
+    def discard(self, environment: Environment) -> None:
+        """It is none of them any more."""
+        self.environments.discard(environment)
+        self.ready.discard(environment)
 
 
 class VersionPool:
@@ -29,6 +52,8 @@ class VersionPool:
         self.version = version
         self._least = least
         self.idle: list[Environment] = []
+        self.provisioned = Provisioned()
+        self.idle_provisioned: list[Environment] = []
         self.all: set[Environment] = set()
         self.ready: set[Environment] = set()
         self.starting = 0
@@ -59,7 +84,9 @@ class VersionPool:
         if now - self._last_served < patience_s:
             late = min(late, ready)
         # One that has answered, and has yet to ask for the next event, is as good as free.
-        soon = sum(environment.state is State.ANSWERED for environment in self.ready)
+        soon = sum(
+            environment.state is State.ANSWERED and not environment.extensions.busy for environment in self.ready
+        )
         return max(0, min(enough - ready, waiting - soon) - self.starting, late - self.starting)
 
     @property
@@ -68,12 +95,22 @@ class VersionPool:
         return max(2 * self.start_s, _PATIENCE_S)
 
     def take_idle(self) -> Environment | None:
-        """The environment that was used last, of those that still live."""
-        while self.idle:
-            environment = self.idle.pop()
-            if environment.state is State.IDLE:
-                return environment
+        """The environment that was used last, of those that still live; a provisioned one if there is one."""
+        for idle in (self.idle_provisioned, self.idle):
+            while idle:
+                environment = idle.pop()
+                if environment.state is State.IDLE:
+                    return environment
         return None
+
+    def use_of(self, environment: Environment) -> ProvisionedUse | None:
+        """What an invocation in this environment means for the provisioned ones; None for a version without."""
+        provisioned = self.provisioned
+        if not provisioned.target:
+            return None
+        is_spillover = environment not in provisioned.environments
+        busy = len(provisioned.ready) - len(self.idle_provisioned)
+        return ProvisionedUse(is_spillover, busy, provisioned.target)
 
     def has_waiting(self) -> bool:
         return bool(self._waiting)

@@ -867,14 +867,23 @@ function checkHandler(found, setting) {
   }
 }
 
-/** Lets require() find the SDK. Returns the node_modules directories outside the function. */
-function addPackageDirectories(sdkDirectories) {
-  const inherited = (process.env.NODE_PATH || '').split(path.delimiter);
-  const all = [...new Set([...inherited, ...sdkDirectories])].filter((directory) => directory !== '');
-  if (sdkDirectories.length > 0) {
-    process.env.NODE_PATH = all.join(path.delimiter);
-    Module._initPaths(); // the one way to change what NODE_PATH means after the start
-  }
+/**
+ * Lets require() find the packages of layers and the SDK, unless the function's own NODE_PATH says where to look: then
+ * only the SDK, and after that. Returns the node_modules directories outside the function.
+ */
+function addPackageDirectories(sdkDirectories, layers) {
+  const { env } = process;
+  const major = process.versions.node.split('.')[0];
+  // As the runtime of Lambda has it, with the SDK where Lambda keeps its own.
+  const own = [`${layers}/nodejs/node${major}/node_modules`, `${layers}/nodejs/node_modules`];
+  const behind = [env.LAMBDA_RUNTIME_DIR, env.LAMBDA_TASK_ROOT];
+  if (env.LAMBDA_RUNTIME_DIR) own.push(`${env.LAMBDA_RUNTIME_DIR}/node_modules`);
+  const wanted = env.NODE_PATH
+    ? [...env.NODE_PATH.split(path.delimiter), ...sdkDirectories]
+    : [...own, ...sdkDirectories, ...behind];
+  const all = [...new Set(wanted)].filter(Boolean);
+  env.NODE_PATH = all.join(path.delimiter);
+  Module._initPaths(); // the one way to change what NODE_PATH means after the start
   return all.filter((directory) => path.basename(directory) === 'node_modules');
 }
 
@@ -941,14 +950,18 @@ function resolveHooks(parents) {
 function main() {
   const { env, argv } = process;
   delete env._LAMBDA_TELEMETRY_LOG_FD;
-  const sdkDirectories = argv.splice(2);
+  // A wrapper script finds this script at the end of the interpreter's command line, as on Lambda.
+  const sdkDirectories = env._LAMBDAD_SDK_DIRS ? env._LAMBDAD_SDK_DIRS.split(':') : argv.splice(2);
+  delete env._LAMBDAD_SDK_DIRS;
+  const layers = env._LAMBDAD_LAYERS || '/opt'; // elsewhere where functions have no root of their own
+  delete env._LAMBDAD_LAYERS;
   patchStdio('stdout', 1);
   patchStdio('stderr', 2);
   patchConsole();
   catchStrayErrors();
   connect();
   globalThis.awslambda = awslambda;
-  const packageDirectories = addPackageDirectories(sdkDirectories);
+  const packageDirectories = addPackageDirectories(sdkDirectories, layers);
   loadHandler(env._HANDLER, env.LAMBDA_TASK_ROOT || process.cwd(), packageDirectories).then(
     (loaded) => {
       if (isCrashing) return;

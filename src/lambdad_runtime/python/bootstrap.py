@@ -32,7 +32,9 @@ def _start() -> None:
     assignment = os.environ.get("_LAMBDAD_ASSIGNMENT_FD")
     if assignment:
         _await_assignment(int(assignment))
-    main(sys.argv[1:])
+    # A wrapper script finds this script at the end of the interpreter's command line, as on Lambda.
+    sdk_folders = os.environ.pop("_LAMBDAD_SDK_DIRS", "")
+    main(sdk_folders.split(":") if sdk_folders else sys.argv[1:])
 
 
 # A multiprocessing child that is spawned imports this file again under another name, and must not become a runtime.

@@ -55,9 +55,9 @@ def write_where_it_does_not_belong(event):
 
 @attempt
 def change_own_code(event):
-    """Poison the code that the next environment starts from."""
-    root = os.environ["LAMBDA_TASK_ROOT"]
-    code = os.path.abspath(__file__)
+    """Poison the code that the next environment starts from: the function's own, or a `file` below another `root`."""
+    root = event.get("root") or os.environ["LAMBDA_TASK_ROOT"]
+    code = event.get("file") or os.path.abspath(__file__)
     state = os.stat(code)
     return every(
         {

@@ -51,6 +51,26 @@ def test_it_tells_of_the_tree_over_its_limit_and_not_of_others() -> None:
         asyncio.run(run())
 
 
+def test_several_trees_have_one_limit_and_those_that_are_gone_count_no_more() -> None:
+    with Python(ALLOCATE) as first, Python(ALLOCATE) as second:
+        for process in (first, second):
+            process.say(48)
+            assert [process.line(), process.line()] == ["ready", "held"]
+
+        async def run() -> None:
+            poller = MemoryPoller()
+            roots = [first.pid]
+            exceeded = asyncio.Event()
+            poller.add(0, 80 * MIB, exceeded.set, lambda: roots)
+            await _peak_above(poller, 0, 48 * MIB)
+            assert not exceeded.is_set()
+            roots.append(second.pid)
+            await asyncio.wait_for(exceeded.wait(), WAIT_S)
+            poller.close()
+
+        asyncio.run(run())
+
+
 def test_it_looks_again_after_it_had_nothing_to_do_and_not_after_it_is_closed() -> None:
     with Python(ALLOCATE) as process:
         process.say(64)

@@ -23,6 +23,7 @@ from lambdad.adapters.process_tree import (
     session,
     state_and_session,
     stop_tree,
+    terminate_first_child,
 )
 from unit.adapters.process_trees import MIB, Python, until
 
@@ -99,11 +100,34 @@ def test_a_process_without_variables_is_nameless_while_it_lives() -> None:
 def test_a_process_that_is_not_there_is_nothing() -> None:
     assert state_and_session(NOBODY_PID) == (b"", 0)
     assert descendants(NOBODY_PID) == []
-    assert pss_bytes(NOBODY_PID) == memory_bytes(NOBODY_PID, 0) == 0
+    assert pss_bytes(NOBODY_PID) == memory_bytes(0, NOBODY_PID) == 0
     assert not holds_socket(NOBODY_PID, 1)
     assert not carries(NOBODY_PID, b"")
     stop_tree(NOBODY_PID)
     continue_tree(NOBODY_PID)
+
+
+TWO_CHILDREN = """
+for number in range(2):
+    if not os.fork():
+        os.write(1, b"child\\n")
+        sys.stdin.read()
+        os._exit(0)
+print("parent", flush=True)
+print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_first_child_alone_is_asked_to_end() -> None:
+    with Python(TWO_CHILDREN) as root:
+        assert sorted(root.line() for _ in range(3)) == ["child", "child", "parent"]
+        first, second = children(root.pid)
+        terminate_first_child(root.pid)
+        assert root.line() == str(-signal.SIGTERM)
+        assert list(children(root.pid)) == [second]
+        assert first != second
+    terminate_first_child(NOBODY_PID)
 
 
 SHARING = """
@@ -124,9 +148,9 @@ def test_what_a_tree_shares_counts_once() -> None:
     with Python(SHARING) as root:
         assert {root.line(), root.line()} == {"child", "parent"}
         assert 32 * MIB < pss_bytes(root.pid) < 60 * MIB
-        assert memory_bytes(root.pid, 32 * MIB) < 60 * MIB
+        assert memory_bytes(32 * MIB, root.pid) < 60 * MIB
         # Far below the limit the resident sizes are good enough, and both have the 32 MiB.
-        assert memory_bytes(root.pid, 1024 * MIB) > 64 * MIB
+        assert memory_bytes(1024 * MIB, root.pid) > 64 * MIB
 
 
 def test_what_hides_its_mappings_counts_with_all_that_is_resident(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -360,3 +360,54 @@ def test_a_real_node_is_found(tmp_path: Path):
         pytest.skip(f"the node in PATH is {version}, which is no Lambda runtime")
     assert found is not None
     assert found.language is Language.NODEJS
+
+
+def test_one_version_is_found_among_several(machine: Machine) -> None:
+    old = machine.program("home/.pyenv/versions/3.11.7/bin/python3.11", "3.11.7")
+    machine.program("home/.pyenv/versions/3.11.9/bin/python3.11", "3.11.9")
+    machine.program("home/.pyenv/versions/3.12.1/bin/python3.12", "3.12.1")
+
+    async def run() -> None:
+        discovery = machine.discovery()
+        newest = await discovery.find("python3.11")
+        assert newest is not None
+        assert newest.version == (3, 11, 9)
+        held = await discovery.find_version("python3.11", (3, 11, 7))
+        assert held is not None
+        assert (held.name, held.version, held.executable) == ("python3.11", (3, 11, 7), old)
+        asked = len(machine.asked)
+        assert await discovery.find_version("python3.11", (3, 11, 7)) == held
+        assert len(machine.asked) == asked
+        for name, version in (("python3.11", (3, 11, 8)), ("python3.11", (3, 12, 1)), ("provided.al2023", (1, 2, 3))):
+            assert await discovery.find_version(name, version) is None
+        old.unlink()
+        assert await discovery.find_version("python3.11", (3, 11, 7)) is None
+
+    asyncio.run(run())
+
+
+def test_a_newer_version_is_found_while_the_older_one_is_used(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.program("home/.pyenv/versions/3.11.7/bin/python3.11", "3.11.7")
+    monkeypatch.setattr(runtime_discovery, "_LOOK_AGAIN_S", 0.0)
+
+    async def run() -> None:
+        discovery = machine.discovery()
+        first = await discovery.find("python3.11")
+        assert first is not None
+        machine.program("home/.pyenv/versions/3.11.9/bin/python3.11", "3.11.9")
+        async with asyncio.timeout(5):
+            while (found := await discovery.find("python3.11")) is None or found.version != (3, 11, 9):
+                await asyncio.sleep(0)
+        await asyncio.gather(*discovery._renewals)
+
+    asyncio.run(run())
+
+
+def test_a_version_that_stands_in_for_another_can_be_held(machine: Machine) -> None:
+    machine.program("home/.pyenv/versions/3.12.1/bin/python3.12", "3.12.1")
+    nearest = asyncio.run(machine.discovery(allow_nearest=True).find_version("python3.11", (3, 12, 1)))
+    assert nearest is not None
+    assert not nearest.is_exact
+    assert asyncio.run(machine.discovery().find_version("python3.11", (3, 12, 1))) is None

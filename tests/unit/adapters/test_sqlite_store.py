@@ -180,7 +180,7 @@ def test_every_query_finds_its_rows_by_an_index(store: SqliteStore, connections:
 
     run(store.write(work))
     statements = {sql for sql in connections.statements if sql.startswith(("SELECT record", "SELECT ", "DELETE"))}
-    assert len(statements) == 23
+    assert len(statements) == 30
     for sql in statements:
         for *_, step in connections.opened[0].execute(f"EXPLAIN QUERY PLAN {sql}").fetchall():
             assert step.startswith("SEARCH") or "COVERING INDEX" in step, f"{sql}: {step}"

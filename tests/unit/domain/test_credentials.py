@@ -5,18 +5,54 @@ from __future__ import annotations
 import pytest
 
 from lambdad.domain import credentials
-from lambdad.domain.credentials import CredentialScope
+from lambdad.domain.credentials import CredentialIssuer, CredentialScope, Identity
 
 DEFAULT = "000000000000"
 
 
 @pytest.mark.parametrize("account_id", ["000000000000", "000000000001", "123456789012", "999999999999"])
 def test_issued_keys_carry_their_account(account_id: str) -> None:
-    issued = credentials.issue(account_id)
+    issuer = CredentialIssuer("key")
+    issued = issuer.issue(account_id)
     assert len(issued.access_key_id) == 20
     assert issued.access_key_id.startswith("ASIA")
+    assert len(issued.secret_access_key) == 40
     assert credentials.account_of(issued.access_key_id, DEFAULT) == account_id
-    assert credentials.issue(account_id) != issued
+    assert issuer.issue(account_id) != issued
+
+
+def test_an_issuer_with_the_same_key_knows_what_was_issued() -> None:
+    issued = CredentialIssuer("key").issue("123456789012", "arn:aws:iam::123456789012:role/path/r", "f")
+    identity = CredentialIssuer("key").identity(issued.access_key_id, issued.session_token)
+    assert identity == Identity(
+        "123456789012",
+        "arn:aws:sts::123456789012:assumed-role/r/f",
+        f"AROA{issued.access_key_id[4:]}:f",
+        issued.secret_access_key,
+        issued.session_token,
+    )
+
+
+def test_what_an_issuer_does_not_know() -> None:
+    issuer = CredentialIssuer("key")
+    issued, other = issuer.issue("123456789012"), issuer.issue("123456789012")
+    assert issuer.identity(issued.access_key_id, issued.session_token) is not None
+    assert CredentialIssuer("another").identity(issued.access_key_id, issued.session_token) is None
+    assert CredentialIssuer().identity(issued.access_key_id, issued.session_token) is None
+    for token in (other.session_token, "", "x", f"{issued.session_token}AAAA", issued.session_token[4:]):
+        assert issuer.identity(issued.access_key_id, token) is None
+    assert issuer.identity("AKIAIOSFODNN7EXAMPLE", issued.session_token) is None
+
+
+@pytest.mark.parametrize(("key", "account_id"), [("test", DEFAULT), ("123456789012", "123456789012")])
+def test_what_local_clients_are_configured_with(key: str, account_id: str) -> None:
+    identity = credentials.local_identity(key, DEFAULT)
+    assert identity == Identity(account_id, f"arn:aws:iam::{account_id}:root", account_id, "test")
+
+
+@pytest.mark.parametrize("key", ["", "Test", "12345678901", "AKIAIOSFODNN7EXAMPLE"])
+def test_no_other_key_has_a_secret_that_everybody_knows(key: str) -> None:
+    assert credentials.local_identity(key, DEFAULT) is None
 
 
 @pytest.mark.parametrize(

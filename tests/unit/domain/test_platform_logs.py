@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from lambdad.domain.environment_variables import ON_DEMAND, PROVISIONED
 from lambdad.domain.functions import LoggingConfig
-from lambdad.domain.platform_logs import PlatformLog, Report, iso
+from lambdad.domain.platform_logs import (
+    Initialization,
+    PlatformLog,
+    Report,
+    extension,
+    init_report,
+    init_runtime_done,
+    iso,
+)
 
 NOW = 1_795_233_264.1239
 TEXT = PlatformLog(LoggingConfig("/aws/lambda/f"))
@@ -78,10 +88,97 @@ def test_levels_leave_out_what_is_below_them() -> None:
     assert in_json("WARN").start(NOW, "id", "1") is None
     assert in_json("WARN").report(NOW, REPORT) is None
     assert in_json("WARN").report(NOW, failed) is not None
-    assert in_json("INFO").init_report(NOW, 1.0, "init", "success") is None
-    assert in_json("DEBUG").init_report(NOW, 1.0, "init", "success") is not None
 
 
 def test_json_has_neither_end_nor_a_line_for_a_timeout() -> None:
     assert in_json("TRACE").end("id") is None
     assert in_json("TRACE").timed_out(NOW, "id", 3.0) is None
+
+
+@pytest.mark.parametrize(
+    ("level", "write"),
+    [
+        ("INFO", lambda log: log.init_start(NOW, Initialization(ON_DEMAND, "f", "1", "python:3.13", "arn"))),
+        ("DEBUG", lambda log: log.init_start(NOW, Initialization(ON_DEMAND, "f", "1", "", ""))),
+        ("DEBUG", lambda log: log.init_runtime_done(NOW, init_runtime_done(ON_DEMAND, "init", "success", None))),
+        ("WARN", lambda log: log.init_runtime_done(NOW, init_runtime_done(ON_DEMAND, "init", "timeout", None))),
+        ("DEBUG", lambda log: log.init_report(NOW, init_report(ON_DEMAND, "init", "success", 1.0, None))),
+        ("INFO", lambda log: log.init_report(NOW, init_report(PROVISIONED, "init", "success", 1.0, None))),
+        ("WARN", lambda log: log.init_report(NOW, init_report(PROVISIONED, "init", "error", 1.0, "E"))),
+        ("INFO", lambda log: log.start(NOW, "id", "1")),
+        ("DEBUG", lambda log: log.runtime_done(NOW, {"requestId": "id", "status": "success"})),
+        ("WARN", lambda log: log.runtime_done(NOW, {"requestId": "id", "status": "error"})),
+        ("INFO", lambda log: log.extension(NOW, extension("x", "Ready", ["INVOKE"], None))),
+        ("WARN", lambda log: log.extension(NOW, extension("x", "InitError", [], "Extension.Oops"))),
+        ("INFO", lambda log: log.subscription(NOW, "platform.logsSubscription", {"name": "x"})),
+    ],
+)
+def test_the_level_of_each_event(level: str, write: Callable[[PlatformLog], str | None]) -> None:
+    """https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html"""
+    levels = ["DEBUG", "INFO", "WARN"]
+    written = [lowest for lowest in levels if write(in_json(lowest)) is not None]
+    assert written == levels[: levels.index(level) + 1]
+
+
+def test_a_runtime_done_that_is_not_written_is_known_not_to_be() -> None:
+    """Who has no other use for it need not make the record."""
+    for log in (TEXT, in_json("DEBUG"), in_json("INFO"), in_json("WARN")):
+        for status in ("success", "error", "timeout"):
+            written = log.runtime_done(NOW, {"requestId": "id", "status": status}) is not None
+            assert log.writes_runtime_done(status) is written
+
+
+def test_the_initialization_in_text() -> None:
+    start = TEXT.init_start(NOW, Initialization(ON_DEMAND, "f", "1", "python:3.13", "arn"))
+    assert start == "INIT_START Runtime Version: python:3.13\tRuntime Version ARN: arn\n"
+    assert TEXT.init_runtime_done(NOW, init_runtime_done(ON_DEMAND, "init", "error", "E")) is None
+    assert TEXT.init_report(NOW, init_report(ON_DEMAND, "init", "success", 1.0, None)) is None
+    failed = TEXT.init_report(NOW, init_report(ON_DEMAND, "invoke", "error", 12.345, "Runtime.ExitError"))
+    assert failed == (
+        "INIT_REPORT Init Duration: 12.35 ms\tPhase: invoke\tStatus: error\tError Type: Runtime.ExitError\n"
+    )
+
+
+def test_extensions_in_text() -> None:
+    """Lines as Lambda wrote them for a real extension."""
+    assert TEXT.extension(NOW, extension("datadog-agent", "Ready", ["INVOKE", "SHUTDOWN"], None)) == (
+        "EXTENSION\tName: datadog-agent\tState: Ready\tEvents: [INVOKE,SHUTDOWN]\n"
+    )
+    record = {"name": "datadog-agent", "state": "Subscribed", "types": ["platform", "function", "extension"]}
+    assert TEXT.subscription(NOW, "platform.telemetrySubscription", record) == (
+        "TELEMETRY\tName: datadog-agent\tState: Subscribed\tTypes: [Platform, Function, Extension]\n"
+    )
+    assert str(TEXT.subscription(NOW, "platform.logsSubscription", record)).startswith("LOGS\tName: datadog-agent\t")
+
+
+def test_the_initialization_in_json() -> None:
+    """As Lambda wrote it for a function of 2024, but for the times."""
+    log = in_json("DEBUG")
+    start = log.init_start(
+        NOW, Initialization(ON_DEMAND, "f", "$LATEST", "nodejs:18.v28", "arn:aws:lambda:::runtime:x")
+    )
+    assert json.loads(str(start)) == {
+        "time": iso(NOW),
+        "type": "platform.initStart",
+        "record": {
+            "initializationType": "on-demand",
+            "phase": "init",
+            "runtimeVersion": "nodejs:18.v28",
+            "runtimeVersionArn": "arn:aws:lambda:::runtime:x",
+            "functionName": "f",
+            "functionVersion": "$LATEST",
+        },
+    }
+    done = log.init_runtime_done(NOW, init_runtime_done(ON_DEMAND, "init", "success", None))
+    assert json.loads(str(done))["record"] == {
+        "initializationType": "on-demand",
+        "phase": "init",
+        "status": "success",
+    }
+    report = log.init_report(NOW, init_report(ON_DEMAND, "init", "success", 173.778, None))
+    assert json.loads(str(report))["record"] == {
+        "initializationType": "on-demand",
+        "phase": "init",
+        "status": "success",
+        "metrics": {"durationMs": 173.778},
+    }

@@ -21,7 +21,7 @@ SECRET = "0123456789abcdef" * 4
 
 
 def links_of(world: World, key: str = SECRET, endpoint: str = ENDPOINT) -> CodeLinks:
-    return CodeLinks(world.functions, world.clock, key, lambda: endpoint)
+    return CodeLinks(world.functions, world.layers, world.clock, key, lambda: endpoint)
 
 
 def request_of(link: str, method: str = "GET", **changes: Any) -> NeighbourRequest:

@@ -11,7 +11,7 @@ import pytest
 
 from lambdad.ingress import http
 from lambdad.ingress.http import HttpServer, encode_head
-from lambdad.ingress.messages import BodyTooLarge, ClientGone, Request, Response
+from lambdad.ingress.messages import BodyTooLarge, BrokenAnswer, ClientGone, Request, Response
 
 MB = 1024 * 1024
 
@@ -323,6 +323,29 @@ async def test_an_answer_that_fails_half_way_cuts_the_connection(w: World) -> No
 
 
 @scenario
+async def test_a_broken_answer_ends_behind_what_there_is_of_it(w: World) -> None:
+    async def parts() -> AsyncGenerator[bytes, None]:
+        yield b"x" * MB
+        raise BrokenAnswer
+
+    w.handler = answers(Response(200, [], parts()))
+    client = await w.connect()
+    await client.send(post())
+    await client.head()
+    assert await client.rest() == b"%x\r\n%b\r\n" % (MB, b"x" * MB)
+
+
+@scenario
+async def test_a_request_says_where_it_came_from_and_its_cookies(w: World) -> None:
+    client = await w.connect()
+    await client.send(post(b"", "Cookie: a=1", "X-Many: 1", "Cookie: b=2", "X-Many: 2"))
+    await client.answer()
+    (request,) = w.requests
+    assert request.client == "127.0.0.1"
+    assert (request.headers["cookie"], request.headers["x-many"]) == ("a=1; b=2", "1,2")
+
+
+@scenario
 async def test_a_client_that_leaves_ends_the_answer_it_was_sent(w: World) -> None:
     ended = asyncio.Event()
 
@@ -576,6 +599,7 @@ async def test_stopping_cuts_off_what_takes_too_long(w: World) -> None:
         (Response(200, [("A", "b")], b"xy"), b"HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 2\r\n\r\n"),
         (Response(204), b"HTTP/1.1 204 No Content\r\n\r\n"),
         (Response(404, [("A", "b\r\nSet-Cookie: evil")]), b"A: b Set-Cookie: evil\r\n"),
+        (Response(299), b"HTTP/1.1 299 \r\nContent-Length: 0\r\n"),
         (Response(500, [("A", "ü€")]), b"A: \xfc?\r\n"),
     ],
 )

@@ -328,3 +328,32 @@ def test_parts_of_s3_that_moto_would_take_for_others(child: Child) -> None:
     assert not is_unknown_to_moto("/b/k", "partNumber=1&uploadId=metrics")
     assert child.send("PUT", "/of-nobody?metrics&id=1", "s3", b"<x/>").status == 501
     assert child.send("HEAD", "/of-nobody", "s3").status == 404
+
+
+def test_a_key_of_kms_that_is_not_enabled_does_nothing(child: Child) -> None:
+    kms = child.client("kms")
+    arn = kms.create_key()["KeyMetadata"]["Arn"]
+    sealed = kms.encrypt(KeyId=arn, Plaintext=b"clear")["CiphertextBlob"]
+
+    def states() -> set[str]:
+        found = set()
+        for call, named in (
+            (kms.encrypt, {"KeyId": arn, "Plaintext": b"clear"}),
+            (kms.decrypt, {"CiphertextBlob": sealed}),
+            (kms.generate_data_key, {"KeyId": arn, "KeySpec": "AES_256"}),
+        ):
+            try:
+                call(**named)
+                found.add("usable")
+            except ClientError as error:
+                found.add(f"{error.response['Error']['Code']}: {error.response['Error']['Message']}")
+        return found
+
+    kms.disable_key(KeyId=arn)
+    assert states() == {f"DisabledException: {arn} is disabled."}
+    kms.enable_key(KeyId=arn)
+    assert states() == {"usable"}
+    kms.schedule_key_deletion(KeyId=arn, PendingWindowInDays=7)
+    assert states() == {f"KMSInvalidStateException: {arn} is pending deletion."}
+    kms.cancel_key_deletion(KeyId=arn)
+    assert states() == {f"DisabledException: {arn} is disabled."}

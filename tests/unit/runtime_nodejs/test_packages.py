@@ -100,6 +100,32 @@ def test_node_path_names_the_sdk(start: Start, sdk: Path) -> None:
     assert session.result() == f"/opt/nodejs/node_modules:{sdk}"
 
 
+def test_packages_of_layers_are_found(start: Start, version: tuple[int, ...], sdk: Path, tmp_path: Path) -> None:
+    layers = {"env": {"_LAMBDAD_LAYERS": str(tmp_path / "opt")}, "sdk_directories": [sdk]}
+    install(tmp_path / "opt/nodejs/node_modules", "@aws-sdk/client-s3", "layer")
+    assert start(REQUIRER, **layers).result() == "require layer"
+    install(tmp_path / f"opt/nodejs/node{version[0]}/node_modules", "@aws-sdk/client-s3", "layer of this version")
+    assert start(REQUIRER, **layers).result() == "require layer of this version"
+
+
+@pytest.mark.usefixtures("can_import")
+def test_import_finds_packages_of_layers(start: Start, sdk: Path, tmp_path: Path) -> None:
+    install(tmp_path / "opt/nodejs/node_modules", "@aws-sdk/client-s3", "layer")
+    layers = {"env": {"_LAMBDAD_LAYERS": str(tmp_path / "opt")}, "sdk_directories": [sdk]}
+    assert start({"index.mjs": IMPORTER}, **layers).result() == "import layer"
+
+
+def test_without_a_node_path_of_its_own_a_function_finds_that_of_lambda(
+    start: Start, version: tuple[int, ...], sdk: Path, tmp_path: Path
+) -> None:
+    code = "exports.handler = async () => [process.env.NODE_PATH, process.env._LAMBDAD_LAYERS ?? null]"
+    env = {"LAMBDA_RUNTIME_DIR": "/var/runtime", "_LAMBDAD_LAYERS": "/l"}
+    for given, layers in ((env, "/l"), ({**env, "_LAMBDAD_LAYERS": "", "NODE_PATH": ""}, "/opt")):
+        own = f"{layers}/nodejs/node{version[0]}/node_modules:{layers}/nodejs/node_modules:/var/runtime/node_modules"
+        found = start(code, env=given, sdk_directories=[sdk]).result()
+        assert found == [f"{own}:{sdk}:/var/runtime:{tmp_path}/task", None]
+
+
 @pytest.mark.usefixtures("can_import")
 def test_a_package_that_is_nowhere(start: Start, sdk: Path) -> None:
     session = start({"index.mjs": "import 'absent'"}, sdk_directories=[sdk])

@@ -32,6 +32,20 @@ def test_the_search_path_is_that_of_aws(start, version, tmp_path):
     assert orig_argv is None or orig_argv[1:] == argv
 
 
+def test_layers_can_be_elsewhere(start, version, tmp_path):
+    layers = tmp_path / "layers"
+    for folder in (f"python/lib/python{version}/site-packages", "python"):
+        (layers / folder).mkdir(parents=True, exist_ok=True)
+        (layers / folder / "both.py").write_text(f"where = {folder!r}")
+    (layers / "python/one.py").write_text("where = 'python'")
+    code = (
+        "import both, one, os\n"
+        "def handler(event, context): return [both.where, one.where, [n for n in os.environ if 'LAMBDAD' in n]]"
+    )
+    session = start(code, environ={"_LAMBDAD_LAYERS": str(layers)})
+    assert session.invoke().json == [f"python/lib/python{version}/site-packages", "python", []]
+
+
 def test_the_sdk_folder_is_searched_last(start, tmp_path):
     (tmp_path / "sdk").mkdir()
     (tmp_path / "sdk/boto3.py").write_text("whose = 'sdk'")

@@ -80,7 +80,7 @@ def test_frame_types_agree_with_the_client_of_aws():
 def test_the_search_path_has_each_folder_once_and_no_empty_one():
     environ = {"LAMBDA_TASK_ROOT": "/task", "PYTHONPATH": ":/lib::/task:/mine"}
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    assert imports.search_path(environ, ["/lib", "/lib/dyn"], ["/sdk", "/mine"]) == [
+    assert imports.search_path(environ, ["/lib", "/lib/dyn"], ["/sdk", "/mine"], "/opt") == [
         "/task",
         f"/opt/python/lib/{version}/site-packages",
         "/opt/python",

@@ -44,14 +44,34 @@ def test_a_root_of_an_earlier_launcher_is_refused(
     assert wire.receive(pair[0]) == (None, [])  # its copy of the socket is closed
 
 
-def test_code_that_is_not_there_is_told_to_the_sandbox(
-    pair: tuple[socket.socket, socket.socket], tmp_path: Path
+@pytest.mark.parametrize("missing", ["code", "layers"])
+def test_code_and_layers_that_are_not_there_are_told_to_the_sandbox(
+    missing: str, pair: tuple[socket.socket, socket.socket], tmp_path: Path
 ) -> None:
-    message = {"do": "assign", "code": str(tmp_path / "missing"), "tmp_mb": 1, "variables": "{}"}
-    said, descriptors = ask(message, pair, tmp_path)
+    places = {"code": str(tmp_path), "layers": str(tmp_path), missing: str(tmp_path / "missing")}
+    before = os.listdir("/proc/self/fd")
+    said, descriptors = ask({"do": "assign", **places, "tmp_mb": 1, "variables": "{}"}, pair, tmp_path)
     size, _, reason = said.partition(b"\n")
     assert (size, descriptors) == (b"", [])
-    assert reason
+    assert b"open_tree" in reason
+    assert len(os.listdir("/proc/self/fd")) <= len(before) + 1  # no mount: two namespaces, less the socket
+
+
+def test_a_sandbox_that_is_gone_gets_no_extensions_and_gives_no_socket(tmp_path: Path) -> None:
+    """What is done in a child of the launcher is told from there."""
+    for message in (
+        {"do": "extend", "names": ["a"], "environment": {}, "user_id": None, "own_network": False},
+        {"do": "socket"},
+    ):
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        passed = [os.open("/dev/null", os.O_RDONLY) for _ in range(2 if message["do"] == "extend" else 1)]
+        with here:
+            Launcher(str(tmp_path)).handle(message, [*passed, there.detach()])
+            said, descriptors = wire.receive(here)
+            assert said is not None
+            assert "setns" in said["failed"]
+            assert descriptors == []
+            assert wire.receive(here) == (None, [])
 
 
 def test_a_request_that_nobody_waits_for_any_more_or_that_lost_its_descriptors_harms_nobody(

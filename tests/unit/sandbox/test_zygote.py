@@ -143,6 +143,19 @@ print(json.dumps([folders, "%d.%d" % sys.version_info[:2]]))
     assert folders == ["/var/task", f"/opt/python/lib/python{version}/site-packages", "/opt/python", "/a", "/b"]
 
 
+def test_a_command_takes_the_place_of_the_runtime_with_nothing_of_pythons_left(python: str) -> None:
+    said = run(
+        python,
+        r"""
+os.dup2(1, 3, inheritable=False)
+show = r'printf "[\"%s\", \"%s\", \"%s\"]\n" "$(sed -n "s/SigIgn:.//p" /proc/self/status)" "$MARK" "$PWD" >&3'
+zygote._become(["/bin/sh", "-c", show], {"LAMBDA_TASK_ROOT": "/usr", "MARK": "a", "PATH": "/usr/bin:/bin"})
+""",
+    )
+    ignored, mark, place = said
+    assert (int(ignored, 16), mark, place) == (0, "a", "/usr")
+
+
 def test_nothing_that_is_preloaded_starts_a_thread(python: str) -> None:
     """A process of several threads cannot be forked as zygotes are."""
     assert run(python, 'print(len(os.listdir("/proc/self/task")))') == 1

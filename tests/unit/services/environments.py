@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -23,11 +24,21 @@ REQUEST_ID = "11111111-2222-4333-8444-555555555555"
 
 
 class FakeSandbox:
-    """A pipe, and an end that the test decides on."""
+    """A pipe, and an end that the test decides on; of each of the named extensions, too.
 
-    def __init__(self) -> None:
+    `heeds_sigterm` says whether the runtime ends when it is asked to.
+    """
+
+    def __init__(self, extensions: Sequence[str] = ()) -> None:
         self.output_fd, self._input = os.pipe()
         os.set_blocking(self.output_fd, False)
+        self.extension_output_fd, self._extension_input = os.pipe() if extensions else (-1, -1)
+        if extensions:
+            os.set_blocking(self.extension_output_fd, False)
+        self.heeds_sigterm = True
+        self.start_failure = ""
+        self._ended_extensions: list[tuple[str, ExitStatus]] = []
+        self._extension_ended: Callable[[str, ExitStatus], None] | None = None
         self._status: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
         self.listeners: Sequence[socket.socket] = ()
         self.was_killed = False
@@ -37,6 +48,32 @@ class FakeSandbox:
 
     def write(self, data: bytes) -> None:
         os.write(self._input, data)
+
+    def write_as_extension(self, data: bytes) -> None:
+        os.write(self._extension_input, data)
+
+    def end_extension(self, name: str, status: ExitStatus = ExitStatus(0)) -> None:  # noqa: B008 - it is immutable
+        self._ended_extensions.append((name, status))
+        if self._extension_ended is not None:
+            self._extension_ended(name, status)
+
+    def when_extension_ends(self, callback: Callable[[str, ExitStatus], None]) -> None:
+        self._extension_ended = callback
+        for name, status in self._ended_extensions:
+            callback(name, status)
+
+    async def start_runtime(self) -> None:
+        self.calls.append("start_runtime")
+        if self.start_failure:
+            raise SandboxFailed(self.start_failure)
+
+    def terminate_runtime(self) -> None:
+        self.calls.append("terminate_runtime")
+        if self.heeds_sigterm:
+            self.exit(ExitStatus(signal="terminated"))
+
+    async def connect(self, port: int) -> socket.socket:
+        raise ConnectionRefusedError
 
     def exit(self, status: ExitStatus) -> None:
         if not self._status.done():
@@ -52,6 +89,9 @@ class FakeSandbox:
 
     def close(self) -> None:
         os.close(self.output_fd)
+        if self.extension_output_fd >= 0:
+            os.close(self.extension_output_fd)
+            os.close(self._extension_input)
         self.closed = True
 
     def initialized(self) -> None:
@@ -114,6 +154,24 @@ class FakeRuntime:
         self.environment.respond(self.events[-1].invocation.request_id, payload, "application/json")
 
 
+class FakeExtension:
+    """The side of the Extensions API: registers, asks for events and keeps them."""
+
+    def __init__(self, environment: Environment, name: str, events: Sequence[str] = ("INVOKE", "SHUTDOWN")) -> None:
+        self._extensions = environment.extensions
+        self.itself = self._extensions.register(name, events)
+        self.events: list[dict[str, Any]] = []
+
+    def next(self) -> None:
+        self._extensions.next(self.itself, self.receive)
+
+    def receive(self, event: bytes) -> None:
+        self.events.append(json.loads(event))
+
+    def lose_connection(self) -> None:
+        self._extensions.lost(self.receive)
+
+
 class FakeDriver:
     """Makes sandboxes, `room` of them at once; `while_launching` is called before the launch has returned."""
 
@@ -156,7 +214,7 @@ class FakeDriver:
             raise SandboxFailed(self.failure)
         if self.room is not None and len(self.living) + self.made_ahead >= self.room:
             raise SandboxFailed("Cannot allocate memory", is_shortage=True)
-        sandbox = FakeSandbox()
+        sandbox = FakeSandbox(spec.extensions)
         sandbox.listeners = self.listeners
         self.sandboxes.append(sandbox)
         self.while_launching()
@@ -173,14 +231,22 @@ def invocation(request_id: str = REQUEST_ID, *, tail_log: bool = False, payload:
 class Started:
     """An environment with its surroundings."""
 
-    def __init__(self, version: FunctionVersion = VERSION) -> None:
+    def __init__(self, version: FunctionVersion = VERSION, extensions: Sequence[str] = ()) -> None:
         self.log = FakeLog()
         self.idle: list[Environment] = []
         self.ended: list[Environment] = []
         self.outcomes: list[Outcome] = []
-        self.sandbox = FakeSandbox()
+        self.sandbox = FakeSandbox(extensions)
         self.clock = FakeClock()
-        self.environment = Environment(version, self.clock, self.log, "stream", self.idle.append, self.ended.append)
+        self.environment = Environment(
+            version,
+            self.clock,
+            self.log,
+            "stream",
+            self.idle.append,
+            self.ended.append,
+            external_extensions=extensions,
+        )
         self.runtime = FakeRuntime(self.environment)
 
     async def attach(self) -> Started:

@@ -52,7 +52,7 @@ class FakeCommands:
     error: Exception | None = None
     is_installed = True
 
-    async def command(self, version: Any, code: Path) -> RuntimeCommand | None:
+    async def command(self, version: Any, code: Path, layers: Path | None) -> RuntimeCommand | None:
         if self.error is not None:
             raise self.error
         if not self.is_installed:
@@ -104,6 +104,7 @@ class World:
         self.clock = FakeClock()
         self.driver = FakeDriver()
         self.commands = FakeCommands()
+        self.code = FakeCode()
         self.listeners: list[FakeListener] = []
         self.endpoints: list[FakeEndpoint] = []
         self.gauge = FakeGauge(self.driver)
@@ -113,7 +114,7 @@ class World:
                 LaunchParts(
                     clock=self.clock,
                     driver=driver,
-                    code=FakeCode(),
+                    code=self.code,
                     commands=self.commands,
                     listener=lambda environment: FakeListener(environment, self.listeners),
                     log_sink=lambda version, stream: FakeLog(),

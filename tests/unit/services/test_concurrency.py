@@ -88,23 +88,22 @@ async def test_regions_do_not_share_their_limit(world: World) -> None:
 async def test_functions_without_a_reservation_share_what_is_left(world: World) -> None:
     await world.create()
     await world.concurrency.put(reference(), 900)
-    for number in range(100):
-        await world.concurrency.enter(OTHER if number % 2 else replace(KEY, name="third"), None)
+    keys = [OTHER if number % 2 else replace(KEY, name="third") for number in range(100)]
+    admissions = [await world.concurrency.enter(key, None) for key in keys]
     assert await reason_of(world, None, OTHER) == "ConcurrentInvocationLimitExceeded"
     await world.concurrency.enter(KEY, 900)  # the reserved ones are still there
     await world.concurrency.enter(ELSEWHERE, None)
     assert world.concurrency.running() == 102
-    world.concurrency.leave(OTHER, None)
+    world.concurrency.leave(admissions[1])
     await world.concurrency.enter(OTHER, None)
 
 
 @scenario
 async def test_a_reservation_is_a_cap_on_its_function_alone(world: World) -> None:
-    for _ in range(3):
-        await world.concurrency.enter(KEY, 3)
+    admissions = [await world.concurrency.enter(KEY, 3) for _ in range(3)]
     assert await reason_of(world, 3) == "ReservedFunctionConcurrentInvocationLimitExceeded"
     await world.concurrency.enter(OTHER, 1)
-    world.concurrency.leave(KEY, 3)
+    world.concurrency.leave(admissions[0])
     await world.concurrency.enter(KEY, 3)
 
 
@@ -116,10 +115,10 @@ async def test_zero_throttles_everything(world: World) -> None:
 
 @scenario
 async def test_what_is_refused_is_not_counted(world: World) -> None:
-    await world.concurrency.enter(KEY, 1)
+    admission = await world.concurrency.enter(KEY, 1)
     for _ in range(5):
         await reason_of(world, 1)
-    world.concurrency.leave(KEY, 1)
+    world.concurrency.leave(admission)
     assert world.concurrency.running() == 0
     await world.concurrency.enter(KEY, 1)
 
@@ -141,3 +140,44 @@ async def test_the_limit_is_known_once_it_was_asked_for(world: World) -> None:
     assert world.concurrency.can_tell(KEY)
     await world.concurrency.put(reference(), 1)
     assert not world.concurrency.can_tell(KEY)
+
+
+@scenario
+async def test_what_is_provisioned_is_set_aside_for_its_version(world: World) -> None:
+    await world.create()
+    world.concurrency.set_provisioned(KEY, {"1": 2})
+    assert await world.concurrency.unreserved_limit(NAMESPACE) == 998
+    own = [await world.concurrency.enter(KEY, None, "1") for _ in range(2)]
+    assert [each.provisioned for each in own] == ["1", "1"]
+    spilled = await world.concurrency.enter(KEY, None, "1")
+    assert spilled.provisioned is None
+    for _ in range(997):
+        await world.concurrency.enter(OTHER, None)
+    assert await reason_of(world, None, OTHER) == "ConcurrentInvocationLimitExceeded"
+    assert await reason_of(world, None) == "ConcurrentInvocationLimitExceeded"  # $LATEST has no part in it
+    world.concurrency.leave(own[0])
+    assert await reason_of(world, None, OTHER) == "ConcurrentInvocationLimitExceeded"
+    assert (await world.concurrency.enter(KEY, None, "1")).provisioned == "1"
+
+
+@scenario
+async def test_what_is_provisioned_is_part_of_the_reservation(world: World) -> None:
+    world.concurrency.set_provisioned(KEY, {"1": 2})
+    assert (await world.concurrency.enter(KEY, 3)).running == 1
+    assert await reason_of(world, 3) == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    for running in (2, 3):
+        admission = await world.concurrency.enter(KEY, 3, "1")
+        assert (admission.running, admission.provisioned) == (running, "1")
+    with pytest.raises(TooManyRequestsException):
+        await world.concurrency.enter(KEY, 3, "1")
+
+
+@scenario
+async def test_what_is_provisioned_no_more_is_forgotten_with_its_last_invocation(world: World) -> None:
+    world.concurrency.set_provisioned(KEY, {"1": 1})
+    admission = await world.concurrency.enter(KEY, None, "1")
+    world.concurrency.set_provisioned(KEY, {})
+    assert await world.concurrency.unreserved_limit(NAMESPACE) == 1000
+    world.concurrency.leave(admission)
+    assert world.concurrency.running() == 0
+    assert not world.concurrency._provisioned

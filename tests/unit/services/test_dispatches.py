@@ -158,11 +158,22 @@ def test_a_function_may_let_in_one_account(account: str, ran: list[str]) -> None
 
 
 @scenario
-async def test_without_a_principal_nobody_asks_the_policy(w: Sending) -> None:
+async def test_a_role_of_the_account_needs_no_permission(w: Sending) -> None:
     await w.create()
     await w.dispatcher.accept([to_function(principal="")])
     await w.settle()
     assert w.host.ran == ["$LATEST"]
+
+
+@scenario
+async def test_a_role_of_the_account_is_kept_out_by_a_denial(w: Sending) -> None:
+    await w.create()
+    denial = {"Effect": "Deny", "Principal": "*", "Action": "lambda:InvokeFunction", "Resource": KEY.arn}
+    await w.permissions.put(reference(), json.dumps({"Statement": denial}), None)
+    await w.dispatcher.accept([to_function(principal="", dead_letter=LETTER)])
+    await w.settle()
+    assert w.host.ran == []
+    assert len(w.letters()) == 1
 
 
 @pytest.mark.parametrize("principal", ["", "events.amazonaws.com"])

@@ -12,6 +12,7 @@ from lambdad.adapters.clock import FakeClock
 from lambdad.adapters.memory_metrics import MemoryMetricStore
 from lambdad.domain.arns import FunctionKey
 from lambdad.domain.metric_names import MetricName
+from lambdad.domain.provisioned_concurrency import ProvisionedUse
 from lambdad.ports.metrics import MetricKey, Statistics
 from lambdad.ports.store import StoreUnavailable
 from lambdad.services import metrics as service
@@ -218,7 +219,9 @@ def test_old_minutes_are_forgotten_now_and_then() -> None:
 
 @pytest.mark.parametrize("name", list(MetricName))
 def test_units_are_those_of_cloudwatch(name: MetricName) -> None:
-    assert name.unit == ("Milliseconds" if name in ("AsyncEventAge", "Duration") else "Count")
+    assert name.unit == (
+        "Milliseconds" if name in ("AsyncEventAge", "Duration", "PostRuntimeExtensionsDuration") else "Count"
+    )
 
 
 def test_an_invocation_counts_for_its_function_its_qualifier_and_the_account() -> None:
@@ -293,5 +296,23 @@ def test_of_what_waits_for_long_the_values_are_forgotten(monkeypatch: pytest.Mon
             await world.clock.advance(60)
         found = await world.metrics.read(ACCOUNT, REGION, function="f", name=AGE, since_s=0, until_s=2**40)
         assert [(each.total, each.percentile(50)) for _, each in found] == [(4.0, None), (4.0, 4.0), (4.0, 4.0)]
+
+    asyncio.run(test())
+
+
+def test_provisioned_environments_are_counted_apart_from_what_spills_over() -> None:
+    async def test() -> None:
+        world = World()
+        key = FunctionKey(ACCOUNT, REGION, "f")
+        for running in (1, 2):
+            world.metrics.provisioned(key, "live", ProvisionedUse(False, running, 4))
+        world.metrics.provisioned(key, "live", ProvisionedUse(True, 4, 4))
+        found = {name: counted for (qualifier, name, _), counted in await world.read() if qualifier}
+        assert found == {
+            "ProvisionedConcurrencyInvocations": Statistics(2, 2.0, 1.0, 1.0),
+            "ProvisionedConcurrencySpilloverInvocations": Statistics(1, 1.0, 1.0, 1.0),
+            "ProvisionedConcurrentExecutions": Statistics(2, 3.0, 1.0, 2.0),
+            "ProvisionedConcurrencyUtilization": Statistics(2, 0.75, 0.25, 0.5),
+        }
 
     asyncio.run(test())

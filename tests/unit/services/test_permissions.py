@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +18,8 @@ from lambdad.domain.errors import (
     ResourceNotFoundException,
     ServiceError,
 )
-from lambdad.domain.resource_policies import Grant
+from lambdad.domain.resource_policies import ANONYMOUS, AccessRequest, Grant
+from lambdad.services.permissions import PermissionsService
 from unit.services.fakes import KEY, World, reference, scenario
 
 INVOKE = "lambda:InvokeFunction"
@@ -210,3 +213,105 @@ async def test_a_policy_has_a_largest_size(world: World) -> None:
     tried = re.fullmatch(message, caught.value.message)
     assert tried is not None
     assert size <= quotas.RESOURCE_POLICY_BYTES < int(tried[1]) < size + 300
+
+
+def policy_of(effect: str, principal: object = "*", **members: object) -> str:
+    statement = {"Sid": "put", "Effect": effect, "Principal": principal, "Action": INVOKE, "Resource": "*", **members}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+@pytest.mark.parametrize("qualifier", [None, "1", "PROD"])
+def test_a_whole_policy_replaces_what_was_added(qualifier: str | None) -> None:
+    @scenario
+    async def run(world: World) -> None:
+        await create_whole(world)
+        await world.permissions.add(reference(qualifier), FRIEND, None)
+        before = await revision(world, qualifier)
+        text = policy_of("Allow", {"AWS": "222222222222"})
+        put = await world.permissions.put(reference(qualifier), text, before)
+        assert put == await revision(world, qualifier) != before
+        assert (await world.permissions.get(reference(qualifier)))[0].document() == text
+        assert [await enters(world, qualifier, account) for account in ("1" * 12, "2" * 12)] == [False, True]
+        for stale in (
+            world.permissions.put(reference(qualifier), text, before),
+            world.permissions.delete(reference(qualifier), before),
+        ):
+            with pytest.raises(PreconditionFailedException):
+                await stale
+        with pytest.raises(ResourceConflictException, match=r"The statement id \(put\) provided already exists"):
+            await world.permissions.add(reference(qualifier), replace(FRIEND, sid="put"), None)
+        await world.permissions.add(reference(qualifier), FRIEND, None)
+        assert [await enters(world, qualifier, account) for account in ("1" * 12, "2" * 12)] == [True, True]
+        await world.permissions.remove(reference(qualifier), "put", None)
+        assert [await enters(world, qualifier, account) for account in ("1" * 12, "2" * 12)] == [True, False]
+        await world.permissions.delete(reference(qualifier), await revision(world, qualifier))
+        assert not await enters(world, qualifier)
+        with pytest.raises(ResourceNotFoundException, match="No policy is associated with the given resource"):
+            await world.permissions.delete(reference(qualifier), None)
+
+    run()
+
+
+@scenario
+async def test_a_denial_keeps_everyone_out_also_a_function_s_own_account(world: World) -> None:
+    await create_whole(world)
+    own = KEY.account_id
+    assert await enters(world, "PROD", own)
+    assert world.permissions.is_open(reference("PROD"))
+    await world.permissions.put(reference("PROD"), policy_of("Deny"), None)
+    assert not world.permissions.is_open(reference("PROD"))
+    await world.permissions.add(reference("PROD"), FRIEND, None)
+    await world.permissions.add(reference("PROD"), LOGS, None)
+    for account in (own, "111111111111"):
+        with pytest.raises(
+            AccessDeniedException, match=f"arn:aws:iam::{account}:root is not authorized .* with an explicit deny in a"
+        ):
+            await world.permissions.check_account(reference("PROD"), account, "InvokeFunction")
+    assert not await world.permissions.allows_service(reference("PROD"), "logs.amazonaws.com", GROUP, own)
+    assert await enters(world, None, own)
+    assert await enters(world, "1", own)
+
+    again = PermissionsService(world.store, lambda key: None)  # as after a restart
+    assert not again.is_open(reference("PROD"))
+    with pytest.raises(AccessDeniedException):
+        await again.check_account(reference("PROD"), own, "InvokeFunction")
+    await again.check_account(reference("1"), own, "InvokeFunction")
+    assert again.is_open(reference("1"))
+
+    await world.permissions.delete(reference("PROD"), None)
+    assert await enters(world, "PROD", own)
+
+
+@scenario
+async def test_time_is_a_condition(world: World) -> None:
+    await world.create()
+    permissions = PermissionsService(world.store, lambda key: None, lambda: 1_795_262_400.0)
+    for when, expected in (("2026-11-21T12:00:01Z", True), ("2026-11-21T12:00:00Z", False)):
+        condition = {"DateLessThan": {"aws:CurrentTime": when}, "NumericGreaterThan": {"aws:EpochTime": "1795262399"}}
+        await permissions.put(reference(), policy_of("Allow", Condition=condition), None)
+        request = AccessRequest(INVOKE, ANONYMOUS)
+        assert await permissions.allows(reference(), request) is expected
+
+
+@pytest.mark.parametrize(
+    ("qualifier", "document", "error", "message"),
+    [
+        ("$LATEST", policy_of("Allow"), InvalidParameterValueException, "do not support adding policies for $LATEST"),
+        ("7", policy_of("Allow"), ResourceNotFoundException, f"Function not found: {KEY.arn}:7"),
+        ("TEST", policy_of("Allow"), ResourceNotFoundException, f"Cannot find alias arn: {KEY.arn}:TEST"),
+        (None, "{}", InvalidParameterValueException, "The provided policy document is invalid: it has no statement."),
+        (None, policy_of("Deny") + " " * 21_000, PolicyLengthExceededException, "is bigger than the limit (20480)"),
+    ],
+)
+def test_what_cannot_be_put(qualifier: str | None, document: str, error: type[ServiceError], message: str) -> None:
+    @scenario
+    async def run(world: World) -> None:
+        await world.create()
+        await world.permissions.add(reference(), FRIEND, None)
+        before = await world.permissions.get(reference())
+        with pytest.raises(error, match=re.escape(message)):
+            await world.permissions.put(reference(qualifier), document, None)
+        assert await world.permissions.get(reference()) == before
+        assert await enters(world, None, KEY.account_id)
+
+    run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from unittest import mock
 
 import pytest
 
@@ -27,6 +28,7 @@ VERSION = FunctionVersion(
 
 
 class FakeEnvironment:
+    extensions = mock.Mock(busy=())
     state = State.INVOKING
 
 

@@ -7,19 +7,28 @@ its /tmp are mounted from outside when it is assigned; the runtime, which waits 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shlex
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final
 
 from lambdad.adapters.exit_statuses import shell_status
-from lambdad.adapters.runtime_commands import arguments
+from lambdad.adapters.runtime_commands import (
+    TELEMETRY_VARIABLE,
+    arguments,
+    bootstrap_of,
+    wrapped_arguments,
+    wrapped_variables,
+    wrapper_for,
+)
 from lambdad.adapters.sandboxes.channel import Channel
+from lambdad.adapters.sandboxes.failures import failure, failure_of
 from lambdad.adapters.sandboxes.identity import UserIds
-from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, failure, failure_of, listener_of
+from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, listener_of
 from lambdad.adapters.sandboxes.launcher import Answer, Launcher
 from lambdad.adapters.sandboxes.limits import Machine
 from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, RootPlan, root_plan
@@ -27,6 +36,7 @@ from lambdad.adapters.sandboxes.warm_pool import WarmPool
 from lambdad.ports.sandbox import Program, SandboxFailed, SandboxSpec
 from lambdad_sandbox import seccomp, wire
 from lambdad_sandbox.confinement import GROUP_ID, PROCESSES, USER_ID
+from lambdad_sandbox.extensions import FOLDER as EXTENSIONS
 from lambdad_sandbox.namespaces import HOSTNAME, TASK_ROOT
 
 _OUTPUT_FD: Final = 3
@@ -45,16 +55,28 @@ _WAIT: Final = f'printf r >&{_ASSIGNMENT_FD}; eval "$(cat <&{_ASSIGNMENT_FD})"'
 # Process 1 is a shell, confined like its child, and not bubblewrap's own process, which has no seccomp filter and whose
 # memory the function could write to. It buries orphans, and says nothing of its child's end: that is not for the log.
 # Shells differ in which letter the number of processes has.
-_INIT: Final = f'exec 2>/dev/null; ulimit -p {PROCESSES} || ulimit -u {PROCESSES}; "$@" 2>&{_OUTPUT_FD}; exit $?'
+# Where there are extensions it outlives the program, whose end it tells the daemon itself. Without them nobody is at
+# the other end of the socket any more, and before there is a function nothing is in /opt.
+_INIT: Final = (
+    f'exec 2>/dev/null; ulimit -p {PROCESSES} || ulimit -u {PROCESSES}; "$@" 2>&{_OUTPUT_FD}; s=$?; '
+    f"[ -e {EXTENSIONS} ] && echo $s >&{_ASSIGNMENT_FD} && exec sleep infinity >/dev/null {_OUTPUT_FD}>&-; exit $s"
+)
 
 
 class BubblewrapSandbox(IsolatedSandbox):
     """A sandbox of bubblewrap, which says on a pipe who its first process is and how its program has ended."""
 
-    def __init__(self, machine: Machine, launcher: Launcher, message: wire.Message, is_shell: bool) -> None:
-        super().__init__(machine)
-        self._launcher = launcher
-        self._is_shell = is_shell
+    def __init__(
+        self,
+        machine: Machine,
+        launcher: Launcher,
+        message: wire.Message,
+        assignment_of: Callable[[SandboxSpec], str],
+    ) -> None:
+        """`assignment_of`: what the program that waits is to be told of a function."""
+        super().__init__(machine, launcher, message["user_id"], bool(message["ports"]))
+        self._assignment_of = assignment_of
+        self._unsent = ""
         self._said = b""
         self._ports: list[int] = message["ports"]
         with ExitStack() as undo, ExitStack() as sent:
@@ -100,13 +122,14 @@ class BubblewrapSandbox(IsolatedSandbox):
     async def assign(self, spec: SandboxSpec) -> None:
         self._require_alive()
         self._limits.assign(self._pid, spec.memory_mb, spec.ephemeral_storage_mb)
-        variables = {**spec.environment, "_LAMBDA_TELEMETRY_LOG_FD": str(_OUTPUT_FD)}
+        assignment = self._assignment_of(spec)
         message = {
             "do": "furnish",
             "code": str(spec.code),
+            "layers": None if spec.layers is None else str(spec.layers),
             "tmp_mb": spec.ephemeral_storage_mb,
             "ports": self._ports,
-            "assignment": _script(variables) if self._is_shell else json.dumps(variables),
+            "assignment": "" if spec.extensions else assignment,
         }
         answer = Answer()
         try:
@@ -114,8 +137,29 @@ class BubblewrapSandbox(IsolatedSandbox):
             _, listeners = await answer.take()
         finally:
             answer.channel.close()
-            self._assignment.close()
+            if not spec.extensions:
+                self._assignment.close()
         self.listeners = [listener_of(fd) for fd in listeners]
+        if spec.extensions:
+            self._unsent = assignment
+            await self._extend(spec)
+
+    async def start_runtime(self) -> None:
+        if not self._unsent:
+            return
+        self._require_alive()
+        assignment, self._unsent = self._unsent.encode(), ""
+        with contextlib.suppress(BrokenPipeError):  # it has been killed: how it ended is told in another way
+            await self._loop.sock_sendall(self._assignment, assignment)
+        self._assignment.shutdown(socket.SHUT_WR)
+        self._loop.add_reader(self._assignment.fileno(), self._read_program_status)
+
+    def _read_program_status(self) -> None:
+        """The first process says how the runtime has ended, as it stays for the extensions."""
+        self._loop.remove_reader(self._assignment.fileno())
+        said = self._assignment.recv(_READ_BYTES)
+        if said:
+            self._ended(shell_status(int(said)))
 
     def _read_status(self) -> None:
         """bubblewrap says its child's process id first, then the status with which the program ended."""
@@ -182,6 +226,7 @@ class Bubblewraps:
         self._user_ids = user_ids
         self._root = ""
         self._message: wire.Message = {}
+        self._plan: RootPlan | None = None
         self._is_shell = False
         self._is_closed = False
         self._launcher_number = launcher.number
@@ -192,25 +237,41 @@ class Bubblewraps:
         """Whether the launcher is still the one that made the root."""
         return not self._is_closed and self._launcher.is_alive and self._launcher.number == self._launcher_number
 
-    async def start(self, program: Program, environment: Mapping[str, str]) -> None:
-        """Prepare the root. Raises SandboxFailed."""
-        plan = await asyncio.to_thread(root_plan, program)
+    async def start(self, program: Program, environment: Mapping[str, str], is_wrapped: bool = False) -> None:
+        """Prepare the root. With a wrapper script the interpreter cannot be started ahead. Raises SandboxFailed."""
+        plan = self._plan = await asyncio.to_thread(root_plan, program)
         root = self._root = await self._launcher.add_root(plan)
-        self._is_shell = program.executable is None
+        self._is_shell = program.executable is None or is_wrapped
         variables = dict(environment)
         if not self._is_shell:
             variables["_LAMBDAD_ASSIGNMENT_FD"] = str(_ASSIGNMENT_FD)
         self._message = {
             "do": "bubblewrap",
             "root": root,
-            "arguments": [*_options(self._bwrap, bool(self._ports())), *_command(program, plan)],
+            "arguments": [*_options(self._bwrap, bool(self._ports())), *self._command(program, plan)],
             "environment": variables,
         }
+
+    def _command(self, program: Program, plan: RootPlan) -> list[str]:
+        init = ["/bin/sh", "-c", _INIT, "init"]
+        if self._is_shell:
+            return [*init, "/bin/sh", "-c", _WAIT]
+        return [*init, *arguments(program, plan.executable, RUNTIME_DIR, plan.sdk_dirs)]
+
+    def _assignment_of(self, spec: SandboxSpec) -> str:
+        variables = {**spec.environment, TELEMETRY_VARIABLE: str(_OUTPUT_FD)}
+        if not self._is_shell:
+            return json.dumps(variables)
+        wrapper = wrapper_for(spec.program, spec.environment)
+        if not wrapper or self._plan is None:
+            return _script(variables, [bootstrap_of(spec.code, spec.layers)])
+        variables |= wrapped_variables(_OUTPUT_FD, self._plan.sdk_dirs)
+        return _script(variables, wrapped_arguments(wrapper, spec.program, self._plan.executable, RUNTIME_DIR))
 
     async def _make(self) -> IsolatedSandbox:
         message = {**self._message, "user_id": self._user_ids.next(), "ports": self._ports()}
         try:
-            sandbox = BubblewrapSandbox(self._machine, self._launcher, message, self._is_shell)
+            sandbox = BubblewrapSandbox(self._machine, self._launcher, message, self._assignment_of)
         except OSError as error:
             raise failure(error) from error
         await sandbox.made()
@@ -240,17 +301,10 @@ def _options(bwrap: str, own_network: bool) -> list[str]:
     return [*options, "--seccomp", str(_SECCOMP_FD), "--json-status-fd", str(_STATUS_FD), "--"]
 
 
-def _command(program: Program, plan: RootPlan) -> list[str]:
-    init = ["/bin/sh", "-c", _INIT, "init"]
-    if program.executable is None:
-        return [*init, "/bin/sh", "-c", _WAIT]
-    return [*init, *arguments(program, plan.executable, RUNTIME_DIR, plan.sdk_dirs)]
-
-
-def _script(variables: Mapping[str, str]) -> str:
-    """What the waiting shell is to do: take the variables, and become the function's `bootstrap`."""
+def _script(variables: Mapping[str, str], command: Sequence[str]) -> str:
+    """What the waiting shell is to do: take the variables, and become the function's program."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-    lines += [f"cd {TASK_ROOT}", "unset PWD OLDPWD", f"exec {TASK_ROOT}/bootstrap {_ASSIGNMENT_FD}<&-"]
+    lines += [f"cd {TASK_ROOT}", "unset PWD OLDPWD", f"exec {shlex.join(command)} {_ASSIGNMENT_FD}<&-"]
     return "\n".join(lines)
 
 

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from lambdad.adapters.process_sandbox import ProcessDriver
+from lambdad.adapters.runtime_commands import wrapper_for
 from lambdad.adapters.sandboxes.bubblewrap import Bubblewraps
+from lambdad.adapters.sandboxes.failures import failure
 from lambdad.adapters.sandboxes.identity import UserIds
-from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, failure
+from lambdad.adapters.sandboxes.isolated import IsolatedSandbox
 from lambdad.adapters.sandboxes.launcher import Launcher
 from lambdad.adapters.sandboxes.limits import Machine
 from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, host_state, library_path, places_path
@@ -35,7 +37,7 @@ _READ_AT_START: Final = (
 )  # fmt: skip
 
 Source = Zygote | Bubblewraps
-_Key = tuple[Program, frozenset[tuple[str, str]], object]
+_Key = tuple[Program, frozenset[tuple[str, str]], bool, object]
 
 
 class IsolatingDriver:
@@ -163,7 +165,10 @@ class IsolatingDriver:
     async def _source(self, program: Program, environment: Mapping[str, str]) -> Source:
         """What makes sandboxes for a program; one that has died, or has an outdated root, is replaced."""
         variables = {name: value for name, value in environment.items() if name.startswith(_READ_AT_START)}
-        key = (program, frozenset(variables.items()), host_state())
+        # A zygote's process becomes the wrapper script when it knows of it; bubblewrap's program is made ahead.
+        wrapper = wrapper_for(program, environment)
+        is_wrapped = bool(wrapper) and not self._is_for_zygotes(program)
+        key = (program, frozenset(variables.items()), is_wrapped, host_state())
         opened = self._sources.get(key)
         if opened is not None and opened.done():
             if opened.cancelled() or opened.exception() is not None:
@@ -171,9 +176,12 @@ class IsolatingDriver:
             elif not opened.result().is_alive:
                 self._let_go(key, opened)
         if key not in self._sources:
-            work = self._open(program, variables, lambda: self._let_go(key, task))
+            work = self._open(program, variables, is_wrapped, lambda: self._let_go(key, task))
             task = self._sources[key] = asyncio.get_running_loop().create_task(work)
-        return await asyncio.shield(self._sources[key])
+        source = await asyncio.shield(self._sources[key])
+        if wrapper and not is_wrapped and not self._is_for_zygotes(program):
+            return await self._source(program, environment)  # it has just turned out that it cannot be a zygote
+        return source
 
     def _let_go(self, key: _Key, opened: asyncio.Task[Source]) -> None:
         """This source is dead; or nothing has asked for it for long, and nothing that it has made lives."""
@@ -181,13 +189,17 @@ class IsolatingDriver:
             del self._sources[key]
             self._spawn(opened.result().close())
 
-    async def _open(self, program: Program, variables: Mapping[str, str], unused: Callable[[], None]) -> Source:
+    async def _open(
+        self, program: Program, variables: Mapping[str, str], is_wrapped: bool, unused: Callable[[], None]
+    ) -> Source:
         try:
-            return await self._opened(program, variables, unused)
+            return await self._opened(program, variables, is_wrapped, unused)
         except OSError as error:
             raise failure(error) from error
 
-    async def _opened(self, program: Program, variables: Mapping[str, str], unused: Callable[[], None]) -> Source:
+    async def _opened(
+        self, program: Program, variables: Mapping[str, str], is_wrapped: bool, unused: Callable[[], None]
+    ) -> Source:
         await self._launcher.start()
         if self._is_for_zygotes(program):
             zygote = Zygote(self._machine, self._launcher, self._ports, self._user_ids, unused)
@@ -203,7 +215,7 @@ class IsolatingDriver:
         if self._bwrap is None:
             raise SandboxFailed("bubblewrap, which runs this runtime in a sandbox, does not work here")
         source = Bubblewraps(self._bwrap, self._machine, self._launcher, self._ports, self._user_ids, unused)
-        await source.start(program, variables)
+        await source.start(program, variables, is_wrapped)
         return source
 
     def _is_for_zygotes(self, program: Program) -> bool:

@@ -12,24 +12,16 @@ import os
 import signal
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lambdad.adapters.connection_owner import socket_inode
-from lambdad.adapters.process_tree import holds_socket
-from lambdad.adapters.sandboxes.channel import Message
+from lambdad.adapters.loopback import connected
+from lambdad.adapters.process_tree import holds_socket, terminate_first_child
+from lambdad.adapters.sandboxes.extensions import Extensions
+from lambdad.adapters.sandboxes.launcher import Answer, Launcher
 from lambdad.adapters.sandboxes.limits import Limits, Machine
 from lambdad.domain.invocations import ExitStatus
-from lambdad.ports.sandbox import SHORTAGES, Address, SandboxFailed, SandboxSpec
-
-
-def failure(error: OSError) -> SandboxFailed:
-    """What to tell of a system call that failed as a sandbox was made."""
-    return SandboxFailed(str(error), is_shortage=error.errno in SHORTAGES)
-
-
-def failure_of(message: Message) -> SandboxFailed:
-    """The same of one that failed in another process."""
-    return SandboxFailed(message["failed"], is_shortage=message.get("errno") in SHORTAGES)
+from lambdad.ports.sandbox import Address, SandboxFailed, SandboxSpec
 
 
 def listener_of(fd: int) -> socket.socket:
@@ -42,9 +34,13 @@ def listener_of(fd: int) -> socket.socket:
 class IsolatedSandbox(ABC):
     """A `lambdad.ports.sandbox.Sandbox`; `is_alive` until its processes are gone."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, launcher: Launcher, user_id: int | None, own_network: bool) -> None:
         """Make its pipe and its limits. Raises OSError when the machine has no more."""
         self._loop = asyncio.get_running_loop()
+        self._launcher = launcher
+        self._user_id = user_id
+        self._own_network = own_network
+        self._extensions: Extensions | None = None
         self._limits = Limits(machine, self._destroy)
         try:
             self.output_fd, self._output = os.pipe2(os.O_CLOEXEC)
@@ -75,6 +71,20 @@ class IsolatedSandbox(ABC):
     @abstractmethod
     async def assign(self, spec: SandboxSpec) -> None:
         """Give it its function. Raises SandboxFailed, and OSError when its limits cannot be set."""
+
+    async def _extend(self, spec: SandboxSpec) -> None:
+        """Have its extensions started, with the function in its place; the runtime waits for its variables."""
+        self._require_alive()
+        self._extensions = Extensions(spec, self._pidfd, self._limits, self._user_id, self._own_network, self._launcher)
+        await self._extensions.started()
+
+    @property
+    def extension_output_fd(self) -> int:
+        return -1 if self._extensions is None else self._extensions.output_fd
+
+    def when_extension_ends(self, callback: Callable[[str, ExitStatus], None]) -> None:
+        if self._extensions is not None:
+            self._extensions.ends.listen(callback)
 
     def _require_alive(self) -> None:
         if not self.is_alive:
@@ -129,6 +139,8 @@ class IsolatedSandbox(ABC):
             self._pidfd = -1
         self._read_last_words()
         self._ended(ExitStatus(signal="killed"))
+        if self._extensions is not None:
+            self._extensions.end()
         if not self._made.done():
             self._made.set_exception(SandboxFailed("the sandbox ended before it was ready"))
             self._made.exception()
@@ -163,8 +175,39 @@ class IsolatedSandbox(ABC):
         if self.output_fd >= 0:
             os.close(self.output_fd)
             self.output_fd = -1
+        if self._extensions is not None:
+            self._extensions.close()
 
     # Running
+
+    @abstractmethod
+    async def start_runtime(self) -> None:
+        """Send the runtime the variables that it waits for, where they have not been sent with the function."""
+
+    def terminate_runtime(self) -> None:
+        if self.is_alive:
+            terminate_first_child(self._pid)
+
+    async def connect(self, port: int) -> socket.socket:
+        if self._gone.done():
+            raise ConnectionRefusedError("the sandbox has ended")
+        if self._own_network:
+            connection = await self._socket_inside()
+        else:
+            connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        return await connected(connection, port)
+
+    async def _socket_inside(self) -> socket.socket:
+        """A socket of its own network. Raises OSError."""
+        answer = Answer()
+        try:
+            self._launcher.send({"do": "socket"}, [self._pidfd, answer.channel.remote.fileno()])
+            _, descriptors = await answer.take()
+        except SandboxFailed as failed:
+            raise ConnectionRefusedError(str(failed)) from failed
+        finally:
+            answer.channel.close()
+        return socket.socket(fileno=descriptors[0])
 
     def initialized(self) -> None:
         if self.is_alive:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from lambdad.adapters.sandboxes.channel import Channel, Message
-from lambdad.adapters.sandboxes.isolated import failure
+from lambdad.adapters.sandboxes.failures import failure, failure_of
 from lambdad.adapters.sandboxes.root_plan import SANDBOX_PACKAGE, RootPlan
-from lambdad.ports.sandbox import SHORTAGES, SandboxFailed
+from lambdad.ports.sandbox import SandboxFailed
 from lambdad_sandbox import wire
 
 START_TIMEOUT_S: Final = 20.0
@@ -30,7 +30,7 @@ class Answer:
         if self._answer.done():
             wire.close_all(descriptors)
         elif "failed" in message:
-            self._answer.set_exception(SandboxFailed(message["failed"], is_shortage=message.get("errno") in SHORTAGES))
+            self._answer.set_exception(failure_of(message))
         else:
             self._answer.set_result((message, descriptors))
 

@@ -134,7 +134,7 @@ def _add_system(contents: _Contents) -> None:
     )
     contents.files["/etc/group"] = f"root:x:0:\n{_USER_NAME}:x:{GROUP_ID}:\nnogroup:x:65534:\n"
     contents.files["/etc/hostname"] = f"{HOSTNAME}\n"
-    contents.extended["/etc/hosts"] = f"\n127.0.0.1 localhost {HOSTNAME}\n"
+    contents.extended["/etc/hosts"] = f"\n127.0.0.1 localhost {HOSTNAME} {HOSTNAME}.localdomain\n"
 
 
 def _add_language(contents: _Contents, program: Program) -> str:

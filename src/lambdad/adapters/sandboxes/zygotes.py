@@ -8,15 +8,18 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
 from lambdad.adapters.exit_statuses import exit_status
+from lambdad.adapters.runtime_commands import wrapped_arguments, wrapped_variables, wrapper_for
 from lambdad.adapters.sandboxes.channel import Channel, Message
+from lambdad.adapters.sandboxes.failures import failure, failure_of
 from lambdad.adapters.sandboxes.identity import UserIds
-from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, failure, failure_of, listener_of
+from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, listener_of
 from lambdad.adapters.sandboxes.launcher import START_TIMEOUT_S, Launcher, start_zygote
 from lambdad.adapters.sandboxes.limits import Machine
-from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, SANDBOX_PACKAGE, root_plan
+from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, SANDBOX_PACKAGE, RootPlan, root_plan
 from lambdad.adapters.sandboxes.warm_pool import WarmPool
 from lambdad.ports.sandbox import Program, SandboxFailed, SandboxSpec
 from lambdad_sandbox import wire
+from lambdad_sandbox.first_process import COMMAND_VARIABLE, OUTPUT_FD
 
 _READY_AHEAD = 2
 _AT_ONCE = 2
@@ -26,9 +29,12 @@ _MOST_AHEAD = 16
 class ZygoteSandbox(IsolatedSandbox):
     """A sandbox that a zygote has forked. Its first process answers on a channel."""
 
-    def __init__(self, machine: Machine, launcher: Launcher, zygote: Channel, request: Message) -> None:
-        super().__init__(machine)
-        self._launcher = launcher
+    def __init__(
+        self, machine: Machine, launcher: Launcher, zygote: Channel, request: Message, plan: RootPlan | None
+    ) -> None:
+        super().__init__(machine, launcher, request["user_id"], bool(request["ports"]))
+        self._plan = plan
+        self._unsent: dict[str, str] = {}
         self._assigned: asyncio.Future[None] = self._loop.create_future()
         self._is_ready = False
         with ExitStack() as undo:
@@ -47,14 +53,36 @@ class ZygoteSandbox(IsolatedSandbox):
     async def assign(self, spec: SandboxSpec) -> None:
         self._require_alive()
         self._limits.assign(self._pid, spec.memory_mb, spec.ephemeral_storage_mb)
+        variables = self._with_wrapper(spec)
+        if spec.extensions:
+            self._unsent = variables
         message = {
             "do": "assign",
             "code": str(spec.code),
+            "layers": None if spec.layers is None else str(spec.layers),
             "tmp_mb": spec.ephemeral_storage_mb,
-            "variables": json.dumps(dict(spec.environment)),
+            "variables": "" if spec.extensions else json.dumps(variables),
         }
         self._launcher.send(message, [self._channel.fileno()])
         await self._assigned
+        if spec.extensions:
+            await self._extend(spec)
+
+    def _with_wrapper(self, spec: SandboxSpec) -> dict[str, str]:
+        """The function's variables; with a wrapper script also the command that the forked process is to become."""
+        variables = dict(spec.environment)
+        wrapper = wrapper_for(spec.program, spec.environment)
+        if wrapper and self._plan is not None:
+            command = wrapped_arguments(wrapper, spec.program, self._plan.executable, RUNTIME_DIR)
+            variables |= wrapped_variables(OUTPUT_FD, self._plan.sdk_dirs)
+            variables[COMMAND_VARIABLE] = json.dumps(command)
+        return variables
+
+    async def start_runtime(self) -> None:
+        if self._unsent:
+            self._require_alive()
+            variables, self._unsent = self._unsent, {}
+            self._channel.send(variables)
 
     def _received(self, message: Message, descriptors: list[int]) -> None:
         if "pid" in message and not descriptors:  # it came, and there was no room for it
@@ -113,6 +141,7 @@ class Zygote:
         self._launcher = launcher
         self._ports = ports
         self._root = ""
+        self._plan: RootPlan | None = None
         self._user_ids = user_ids
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._control = Channel(self._received, self._died)
@@ -124,7 +153,7 @@ class Zygote:
 
     async def start(self, program: Program, environment: Mapping[str, str]) -> None:
         """Start the interpreter; for a program that has none, all but that. Raises SandboxFailed when it cannot be."""
-        plan = await asyncio.to_thread(root_plan, program)
+        plan = self._plan = await asyncio.to_thread(root_plan, program)
         root = self._root = await self._launcher.add_root(plan)
         arguments: list[str] = []
         if program.executable is not None:
@@ -154,7 +183,7 @@ class Zygote:
         await asyncio.shield(self._ready)
         request: Message = {"user_id": self._user_ids.next(), "ports": self._ports()}
         try:
-            sandbox = ZygoteSandbox(self._machine, self._launcher, self._control, request)
+            sandbox = ZygoteSandbox(self._machine, self._launcher, self._control, request, self._plan)
         except OSError as error:
             raise failure(error) from error
         await sandbox.made()

@@ -9,7 +9,7 @@ from lambdad.ingress.lambda_api.functions import reference
 from lambdad.ingress.lambda_api.markers import marker_after, place_of
 from lambdad.ingress.operations import Call, Output, Params
 from lambdad.services.aliases import AliasesService
-from lambdad.services.functions import page_limit
+from lambdad.services.version_pages import page_limit
 
 
 async def create_alias(aliases: AliasesService, call: Call, params: Params) -> Output:

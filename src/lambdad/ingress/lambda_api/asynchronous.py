@@ -23,8 +23,7 @@ class Acceptor(Protocol):
 
 async def invoke_async(events: Acceptor, permissions: PermissionsService, call: Call, params: Params) -> Output:
     reference = parse_foreign_name(params["FunctionName"], call.account_id, call.region)
-    if reference.key.account_id != call.account_id:
-        await permissions.check_account(reference, call.account_id, call.operation)
+    await permissions.check_account(reference, call.account_id, call.operation, call.client)
     check_json(params["InvokeArgs"])
     await events.accept(reference, call.request_id, params["InvokeArgs"], call.trace)
     return {"Status": ACCEPTED}

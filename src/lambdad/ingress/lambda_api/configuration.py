@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lambdad.domain import quotas
-from lambdad.domain.errors import InvalidParameterValueException
+from lambdad.domain import code_signing
+from lambdad.domain.errors import AccessDeniedException, InvalidParameterValueException, ResourceNotFoundException
 from lambdad.domain.functions import FunctionVersion, LoggingConfig, is_latest, runtime_version_arn
+from lambdad.domain.layers import LayerUse
 from lambdad.domain.packages import PackageObject
 from lambdad.ingress.operations import Call, Output, Params
 from lambdad.services.functions import hex_to_base64
@@ -31,11 +32,9 @@ _CODE_ELSEWHERE: Final = ("ImageUri", "S3Bucket", "S3Key", "S3ObjectVersion", "S
 _UNSUPPORTED: Final = (
     "AcceleratorConfig",
     "CapacityProviderConfig",
-    "CodeSigningConfigArn",
     "DurableConfig",
     "FileSystemConfigs",
     "ImageConfig",
-    "KMSKeyArn",
     "PublishTo",
     "RuntimeConfig",
     "TenancyConfig",
@@ -43,8 +42,10 @@ _UNSUPPORTED: Final = (
 )
 
 
-def output(version: FunctionVersion, arn: str | None = None) -> dict[str, Any]:
+def output(version: FunctionVersion, environment: Output | None, arn: str | None = None) -> dict[str, Any]:
     """A FunctionConfiguration, under the ARN that it was asked for: that of the version unless `arn` is given.
+
+    `environment` is the member of that name, which takes a decryption.
 
     https://docs.aws.amazon.com/lambda/latest/api/API_FunctionConfiguration.html
     """
@@ -71,8 +72,17 @@ def output(version: FunctionVersion, arn: str | None = None) -> dict[str, Any]:
         "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
         "LoggingConfig": _logging(version.logging),
     }
-    if version.environment:
-        shown["Environment"] = {"Variables": dict(version.environment)}
+    if environment:
+        shown["Environment"] = environment
+    if version.layers:
+        shown["Layers"] = [_layer(layer) for layer in version.layers]
+    for member, value in (
+        ("KMSKeyArn", version.kms_key_arn),
+        ("SigningProfileVersionArn", version.signing_profile_version_arn),
+        ("SigningJobArn", version.signing_job_arn),
+    ):
+        if value:
+            shown[member] = value
     if version.dead_letter_arn:
         shown["DeadLetterConfig"] = {"TargetArn": version.dead_letter_arn}
     if version.runtime_version:
@@ -81,18 +91,26 @@ def output(version: FunctionVersion, arn: str | None = None) -> dict[str, Any]:
     return shown
 
 
-def output_of_change(version: FunctionVersion) -> dict[str, Any]:
+def output_of_change(version: FunctionVersion, environment: Output | None) -> dict[str, Any]:
     """What an operation that has changed a function answers: `$LATEST` under the ARN of the function."""
-    return output(version, version.key.arn if is_latest(version) else None)
+    return output(version, environment, version.key.arn if is_latest(version) else None)
 
 
-def listed(version: FunctionVersion, arn: str | None = None) -> dict[str, Any]:
+def listed(version: FunctionVersion, environment: Output | None, arn: str | None = None) -> dict[str, Any]:
     """A FunctionConfiguration in ListFunctions, which has a subset of the fields.
 
     https://docs.aws.amazon.com/lambda/latest/api/API_ListFunctions.html
     """
-    shown = output(version, arn)
+    shown = output(version, environment, arn)
     return {name: value for name, value in shown.items() if name not in _NOT_LISTED}
+
+
+def _layer(layer: LayerUse) -> Output:
+    shown: dict[str, Any] = {"Arn": layer.arn, "CodeSize": layer.code_size}
+    if layer.signing_job_arn:
+        shown["SigningProfileVersionArn"] = layer.signing_profile_version_arn
+        shown["SigningJobArn"] = layer.signing_job_arn
+    return shown
 
 
 def _logging(logging: LoggingConfig) -> Output:
@@ -121,6 +139,10 @@ def changes(call: Call, params: Params) -> dict[str, Any]:
         found["ephemeral_storage_mb"] = params["EphemeralStorage"]["Size"]
     if params.get("Environment") is not None:
         found["environment"] = dict(params["Environment"].get("Variables") or {})
+    if params.get("KMSKeyArn") is not None:
+        found["kms_key_arn"] = params["KMSKeyArn"]
+    if params.get("Layers") is not None:
+        found["layers"] = tuple(params["Layers"])
     if params.get("DeadLetterConfig") is not None:
         found["dead_letter_arn"] = _dead_letter_arn(call, params["DeadLetterConfig"].get("TargetArn") or "")
     if (params.get("TracingConfig") or {}).get("Mode") is not None:
@@ -154,16 +176,28 @@ def architecture(params: Params) -> str | None:
     return architectures[0] if architectures else None
 
 
+def code_signing_config_arn(call: Call, params: Params) -> str:
+    """The configuration that a request names, which is one of the caller's; empty where it names none.
+
+    Raises AccessDeniedException for another account's, ResourceNotFoundException for one of another region.
+    """
+    arn: str = params.get("CodeSigningConfigArn") or ""
+    key = code_signing.parse_arn(arn)
+    if key is not None and key[0] != call.account_id:
+        raise AccessDeniedException(
+            f"User: arn:aws:iam::{call.account_id}:root is not authorized to perform: lambda:{call.operation} on "
+            f"resource: {arn}"
+        )
+    if key is not None and key[1] != call.region:
+        raise ResourceNotFoundException(f"Resources from '{key[1]}' are not reachable in this region ('{call.region}')")
+    return arn
+
+
 def refuse_unsupported(params: Params) -> None:
     """Settings that would have no effect are refused, not stored; empty ones, which tools send, ask for nothing.
 
     Raises InvalidParameterValueException.
     """
-    layers = params.get("Layers") or []
-    if len(layers) > quotas.LAYERS:
-        raise InvalidParameterValueException(f"Cannot reference more than {quotas.LAYERS} layers.")
-    if layers:
-        raise InvalidParameterValueException(f"Layer version {layers[0]} does not exist.")
     if (params.get("PackageType") or "Zip") != "Zip":
         raise _unsupported("PackageType Image")
     if (params.get("SnapStart") or {}).get("ApplyOn", "None") != "None":

@@ -7,7 +7,8 @@ from lambdad.ingress.lambda_api.functions import reference
 from lambdad.ingress.lambda_api.markers import marker_after, place_of
 from lambdad.ingress.operations import Call, Output, Params
 from lambdad.services.event_invoke_configs import EventInvokeConfigsService, EventInvokeSettings
-from lambdad.services.functions import page_limit, require_unqualified
+from lambdad.services.references import require_unqualified
+from lambdad.services.version_pages import page_limit
 
 
 async def put_function_event_invoke_config(configs: EventInvokeConfigsService, call: Call, params: Params) -> Output:

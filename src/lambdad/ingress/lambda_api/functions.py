@@ -7,19 +7,16 @@ from typing import Any
 from lambdad.domain.arns import LATEST, FunctionReference, parse_function_name
 from lambdad.domain.errors import InvalidParameterValueException
 from lambdad.domain.functions import FunctionVersion
+from lambdad.domain.logging_configs import default_logging, merged_logging
 from lambdad.ingress.code_links import CodeLinks
 from lambdad.ingress.lambda_api import configuration
 from lambdad.ingress.lambda_api.tags import check_tags
 from lambdad.ingress.operations import Call, Output, Params
 from lambdad.services.code import Package
-from lambdad.services.functions import (
-    FunctionsService,
-    default_logging,
-    merged_logging,
-    page_limit,
-    require_unqualified,
-)
+from lambdad.services.functions import FunctionsService
 from lambdad.services.package_objects import PackageObjects
+from lambdad.services.references import require_unqualified
+from lambdad.services.version_pages import page_limit
 
 
 def reference(call: Call, params: Params) -> FunctionReference:
@@ -43,6 +40,7 @@ async def create_function(functions: FunctionsService, packages: PackageObjects,
             "Runtime and Handler are mandatory parameters for functions created with deployment packages."
         )
     changes["logging"] = merged_logging(default_logging(key.name), changes.get("logging", {}))
+    layers = changes.pop("layers", ())
     tags = dict(params.get("Tags") or {})
     check_tags(tags)
     draft = FunctionVersion(
@@ -56,8 +54,9 @@ async def create_function(functions: FunctionsService, packages: PackageObjects,
         **changes,
     )
     code = package(packages, call, params["Code"])
-    created = await functions.create(draft, code, tags, bool(params.get("Publish")))
-    return configuration.output_of_change(created)
+    signing = configuration.code_signing_config_arn(call, params)
+    created = await functions.create(draft, code, tags, bool(params.get("Publish")), layers, signing)
+    return configuration.output_of_change(created, await functions.environments.shown(created))
 
 
 async def get_function(functions: FunctionsService, links: CodeLinks, call: Call, params: Params) -> Output:
@@ -65,7 +64,7 @@ async def get_function(functions: FunctionsService, links: CodeLinks, call: Call
     details = await functions.get(named)
     version = details.version
     output: dict[str, Any] = {
-        "Configuration": configuration.output(version, named.arn),
+        "Configuration": configuration.output(version, await functions.environments.shown(version), named.arn),
         "Code": {"RepositoryType": "S3", "Location": links.location(version)},
     }
     if details.function.tags:
@@ -77,7 +76,8 @@ async def get_function(functions: FunctionsService, links: CodeLinks, call: Call
 
 async def get_function_configuration(functions: FunctionsService, call: Call, params: Params) -> Output:
     named = reference(call, params)
-    return configuration.output((await functions.get(named)).version, named.arn)
+    version = (await functions.get(named)).version
+    return configuration.output(version, await functions.environments.shown(version), named.arn)
 
 
 async def update_function_code(
@@ -92,14 +92,14 @@ async def update_function_code(
         publish=bool(params.get("Publish")),
         dry_run=bool(params.get("DryRun")),
     )
-    return configuration.output_of_change(updated)
+    return configuration.output_of_change(updated, await functions.environments.shown(updated))
 
 
 async def update_function_configuration(functions: FunctionsService, call: Call, params: Params) -> Output:
     updated = await functions.update_configuration(
         reference(call, params), configuration.changes(call, params), params.get("RevisionId")
     )
-    return configuration.output_of_change(updated)
+    return configuration.output_of_change(updated, await functions.environments.shown(updated))
 
 
 async def delete_function(functions: FunctionsService, call: Call, params: Params) -> Output:
@@ -118,7 +118,11 @@ async def list_functions(functions: FunctionsService, call: Call, params: Params
         marker=params.get("Marker"),
         limit=page_limit(params.get("MaxItems")),
     )
-    shown = [configuration.listed(version, None if every else version.key.arn) for version in page.versions]
+    environments = await functions.environments.shown_each(page.versions)
+    shown = [
+        configuration.listed(version, environment, None if every else version.key.arn)
+        for version, environment in zip(page.versions, environments, strict=True)
+    ]
     return {"Functions": shown, "NextMarker": page.next_marker}
 
 
@@ -127,14 +131,15 @@ async def publish_version(functions: FunctionsService, call: Call, params: Param
     published = await functions.publish(
         reference(call, params), params.get("Description"), params.get("CodeSha256") or None, params.get("RevisionId")
     )
-    return configuration.output(published)
+    return configuration.output(published, await functions.environments.shown(published))
 
 
 async def list_versions_by_function(functions: FunctionsService, call: Call, params: Params) -> Output:
     page = await functions.list_versions(
         reference(call, params), params.get("Marker"), page_limit(params.get("MaxItems"))
     )
+    environments = await functions.environments.shown_each(page.versions)
     return {
-        "Versions": [configuration.output(version) for version in page.versions],
+        "Versions": list(map(configuration.output, page.versions, environments)),
         "NextMarker": page.next_marker,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from lambdad.domain.errors import InvalidParameterValueException
-from lambdad.services.functions import INVALID_MARKER
+from lambdad.services.version_pages import INVALID_MARKER
 
 
 def marker_after(name: str | None) -> str | None:

@@ -1,47 +1,53 @@
-"""ListTags, TagResource, UntagResource: the tags of functions.
+"""ListTags, TagResource, UntagResource: the tags of functions, code signing configurations and event source mappings.
 
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-tags.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Final
 
-from lambdad.domain import quotas
 from lambdad.domain.arns import FunctionReference, parse_function_name
-from lambdad.domain.errors import InvalidParameterValueException, ResourceNotFoundException
+from lambdad.domain.errors import AccessDeniedException, InvalidParameterValueException, ResourceNotFoundException
+from lambdad.domain.tags import check as check_tags
 from lambdad.ingress.operations import Call, Output, Params
-from lambdad.services.tags import TOO_MANY_TAGS, TagsService
+from lambdad.services.tags import TagsService
+
+__all__ = ["check_tags", "list_tags", "tag_resource", "untag_resource"]
+
+_OF_FUNCTION: Final = ":function:"
 
 
 async def list_tags(tags: TagsService, call: Call, params: Params) -> Output:
-    return {"Tags": dict(await tags.get(_function(call, params["Resource"])))}
+    return {"Tags": dict(await tags.get(_resource(call, params["Resource"])))}
 
 
 async def tag_resource(tags: TagsService, call: Call, params: Params) -> Output:
-    check_tags(params["Tags"])
-    await tags.add(_function(call, params["Resource"]), params["Tags"])
+    await tags.add(_resource(call, params["Resource"]), params["Tags"])
     return {}
 
 
 async def untag_resource(tags: TagsService, call: Call, params: Params) -> Output:
-    await tags.remove(_function(call, params["Resource"]), params["TagKeys"])
+    await tags.remove(_resource(call, params["Resource"]), params["TagKeys"])
     return {}
 
 
-def check_tags(tags: Mapping[str, str]) -> None:
-    """Refuse reserved keys and too many tags. Raises InvalidParameterValueException."""
-    for name in tags:
-        if name.lower().startswith("aws:"):
-            raise InvalidParameterValueException("Tag keys starting with 'aws:' are reserved for internal use.")
-    if len(tags) > quotas.TAGS:
-        raise InvalidParameterValueException(TOO_MANY_TAGS)
+def _resource(call: Call, arn: str) -> FunctionReference | str:
+    """The function that an ARN names, or the ARN of anything else of the caller's account and region."""
+    if _OF_FUNCTION in arn:
+        return _function(call, arn)
+    _, _, _, region, account_id, _, _ = arn.split(":", 6)
+    if account_id != call.account_id:
+        raise AccessDeniedException(
+            f"User: arn:aws:iam::{call.account_id}:root is not authorized to perform: lambda:{call.operation} on "
+            f"resource: {arn}"
+        )
+    if region != call.region:
+        raise ResourceNotFoundException(f"Resources from '{region}' are not reachable in this region ('{call.region}')")
+    return arn
 
 
 def _function(call: Call, arn: str) -> FunctionReference:
-    if ":function:" not in arn:
-        kind = arn.split(":")[5] if arn.count(":") >= 5 else "resource"
-        raise ResourceNotFoundException(f"The {kind} does not exist: {arn}")
     reference = parse_function_name(arn, call.account_id, call.region, action=call.operation)
     if reference.qualifier is not None:
         raise InvalidParameterValueException(

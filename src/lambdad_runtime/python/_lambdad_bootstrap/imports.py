@@ -74,7 +74,9 @@ def prepare_interpreter(sdk_folders: Sequence[str], after_import: Mapping[str, C
             waiting.pop(name)()
     finder: Any = StandardLibraryFinder(standard_path, waiting)
     sys.meta_path.insert(sys.meta_path.index(PathFinder), finder)
-    sys.path[:] = search_path(os.environ, standard_path, sdk_folders)
+    # Where functions have no root of their own, their layers are elsewhere.
+    layers = os.environ.pop("_LAMBDAD_LAYERS", "/opt")
+    sys.path[:] = search_path(os.environ, standard_path, sdk_folders, layers)
     script = os.environ.get("LAMBDA_RUNTIME_DIR", "/var/runtime") + "/bootstrap.py"
     sys.argv[:] = [script]
     if hasattr(sys, "orig_argv"):
@@ -86,13 +88,15 @@ def prepare_interpreter(sdk_folders: Sequence[str], after_import: Mapping[str, C
         setattr(builtins, name, Quitter(name, "Ctrl-D (i.e. EOF)"))
 
 
-def search_path(environ: Mapping[str, str], standard_path: Sequence[str], sdk_folders: Sequence[str]) -> list[str]:
+def search_path(
+    environ: Mapping[str, str], standard_path: Sequence[str], sdk_folders: Sequence[str], layers: str
+) -> list[str]:
     """`sys.path` of the function: its package, its layers, PYTHONPATH, the standard library, the SDK."""
     version = "python%d.%d" % sys.version_info[:2]
     folders = [
         environ.get("LAMBDA_TASK_ROOT", ""),
-        f"/opt/python/lib/{version}/site-packages",
-        "/opt/python",
+        f"{layers}/python/lib/{version}/site-packages",
+        f"{layers}/python",
         *environ.get("PYTHONPATH", "").split(":"),
         *standard_path,
         *sdk_folders,

@@ -18,6 +18,7 @@ from lambdad.ports.sandbox import Program, SandboxFailed, SandboxSpec
 
 PYTHON = Program(Language.PYTHON, Path("/usr/bin/python3"))
 NODE = Program(Language.NODEJS, Path("/usr/bin/node"))
+PROVIDED = Program(Language.PROVIDED)
 
 
 class FakeLauncher:
@@ -60,12 +61,14 @@ class FakeSource:
         self.expected = 0
         self.refusal: BaseException | None = None
         self.variables: Mapping[str, str] = {}
+        self.is_wrapped = False
         self.pool = self
         self.made: list[FakeSandbox] = []
         scene.sources.append(self)
 
-    async def start(self, program: Program, environment: Mapping[str, str]) -> None:
+    async def start(self, program: Program, environment: Mapping[str, str], is_wrapped: bool = False) -> None:
         self.variables = environment
+        self.is_wrapped = is_wrapped
         await self.scene.gate.wait()
         refusal = self.scene.refusals.pop(self.kind, None)
         if refusal is not None:
@@ -199,6 +202,36 @@ def test_a_python_that_cannot_be_a_zygote_runs_in_bubblewrap_from_then_on(monkey
         assert scene.sources[0].is_closed
         await scene.launch(LANG="C")
         assert scene.kinds() == ["zygote", "bwrap", "bwrap"]
+        await scene.driver.close()
+
+    run(scenario())
+
+
+WRAPPER = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/wrapper"}
+
+
+def test_what_a_wrapper_starts_is_not_made_ahead_but_in_a_zygotes_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        scene = Scene(monkeypatch)
+        await scene.launch()
+        await scene.launch(**WRAPPER)
+        assert [(source.kind, source.is_wrapped) for source in scene.sources] == [("zygote", False)]
+        await scene.launch(NODE)
+        await scene.launch(NODE, **WRAPPER)
+        assert [(source.kind, source.is_wrapped) for source in scene.sources[1:]] == [("bwrap", False), ("bwrap", True)]
+        await scene.launch(PROVIDED, **WRAPPER)
+        assert not scene.sources[-1].is_wrapped
+        await scene.driver.close()
+
+    run(scenario())
+
+
+def test_a_wrapped_python_that_cannot_be_a_zygote_is_wrapped_in_bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        scene = Scene(monkeypatch)
+        scene.refusals["zygote"] = SandboxFailed("the interpreter does not start in a sandbox")
+        assert (await scene.launch(**WRAPPER)).source.is_wrapped
+        assert not (await scene.launch()).source.is_wrapped
         await scene.driver.close()
 
     run(scenario())

@@ -42,10 +42,10 @@ class Scene:
         self.launcher: Any = self.zygote  # it has the same `send`
 
     def make_zygotes(self) -> IsolatedSandbox:
-        return ZygoteSandbox(self.machine, self.launcher, self.zygote, {"ports": []})
+        return ZygoteSandbox(self.machine, self.launcher, self.zygote, {"ports": [], "user_id": None}, None)
 
     def make_bubblewraps(self) -> IsolatedSandbox:
-        return BubblewrapSandbox(self.machine, self.launcher, {"ports": []}, True)
+        return BubblewrapSandbox(self.machine, self.launcher, {"ports": [], "user_id": None}, lambda spec: "")
 
     def request(self) -> list[int]:
         """The descriptors of what was asked for."""

@@ -168,7 +168,7 @@ def test_users_and_hosts_are_the_sandboxes_own() -> None:
     assert names == ["root", "sbx_user1051", "nobody"]
     assert ":993:990:" in files["/etc/passwd"]
     assert files["/etc/hostname"] == "sandbox\n"
-    assert root_plan(PROVIDED).plan["extended"] == {"/etc/hosts": "\n127.0.0.1 localhost sandbox\n"}
+    assert root_plan(PROVIDED).plan["extended"] == {"/etc/hosts": "\n127.0.0.1 localhost sandbox sandbox.localdomain\n"}
 
 
 def test_devices_are_the_harmless_ones() -> None:

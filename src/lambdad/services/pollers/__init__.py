@@ -1,0 +1,1 @@
+"""What reads event sources for functions: one poller for each event source mapping that is enabled."""
