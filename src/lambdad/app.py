@@ -305,6 +305,7 @@ class Daemon:
     async def stop(self) -> None:
         """Finish what is running, within the time that the settings give it, and put everything on disk."""
         drain_s = self.settings.drain_timeout
+        ends = self._clock.monotonic() + drain_s
         await asyncio.gather(self._server.stop(drain_s), self._queue.stop(drain_s), self._sources.stop(drain_s))
         await self._subscriptions.close()
         await self._provisioned.close()
@@ -312,7 +313,7 @@ class Daemon:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._sources.close()
-        await self.host.drain(0.0)
+        await self.host.drain(max(ends - self._clock.monotonic(), 0.0))
         await self._queue.close()
         await self._web.close()
         await self._neighbours.close()
