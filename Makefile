@@ -19,6 +19,7 @@ WANTED_RUNTIMES := python3.8 python3.9 python3.10 python3.11 python3.12 python3.
 # Servers of others that tests run, as jars, and Python packages that tests put into functions.
 TEST_JARS := $(CURDIR)/.lambdad/jars
 TEST_PACKAGES := $(CURDIR)/.lambdad/packages
+TEST_EXTENSIONS := $(CURDIR)/.lambdad/extensions
 # The function of the thumbnail pipeline is one of this Python, and has Pillow in its package.
 PILLOW_PYTHON := 3.11
 WORKERS ?= 2
@@ -103,7 +104,24 @@ $(TEST_PACKAGES)/python$(PILLOW_PYTHON)/PIL: $(READY)
 .PHONY: test-servers
 test-servers: test-tools $(TEST_JARS)/.ready $(TEST_PACKAGES)/python$(PILLOW_PYTHON)/PIL
 
-test: test-runtimes test-servers
+# Extensions for the tests, small and without what debuggers want: the AWS Lambda Web Adapter, and one made with AWS's
+# crate. Only a recent cargo can build them; tests that lack one are skipped.
+$(TEST_EXTENSIONS)/bin/lambda-adapter: CRATE := lambda_web_adapter@0.9.1 --locked
+$(TEST_EXTENSIONS)/bin/watcher: CRATE := --path .
+$(TEST_EXTENSIONS)/bin/watcher: tests/extensions/Cargo.toml tests/extensions/src/main.rs
+$(TEST_EXTENSIONS)/bin/%:
+	@if ! command -v cargo >/dev/null; then echo "cargo is missing: tests of the extension $* are skipped"; exit 0; fi; \
+	echo "building the extension $* for the tests"; mkdir -p $(TEST_EXTENSIONS); \
+	work=$$(mktemp -d); cp -r tests/extensions $$work; cd $$work/extensions; \
+	CARGO_PROFILE_DEV_STRIP=true CARGO_PROFILE_DEV_DEBUG=0 timeout 600 cargo install --quiet --debug --force \
+	    --root $(TEST_EXTENSIONS) --target-dir $$work/target $(CRATE) >$(TEST_EXTENSIONS)/$*.log 2>&1 \
+	    || { tail -n 3 $(TEST_EXTENSIONS)/$*.log; echo "it cannot be had; the tests that need it are skipped"; }; \
+	rm -rf $$work
+
+.PHONY: test-extensions
+test-extensions: $(TEST_EXTENSIONS)/bin/lambda-adapter $(TEST_EXTENSIONS)/bin/watcher
+
+test: test-runtimes test-servers test-extensions
 	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest -n $(WORKERS) --dist worksteal --ignore tests/perf tests
 	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest tests/perf
 
