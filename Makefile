@@ -20,8 +20,8 @@ WANTED_RUNTIMES := python3.8 python3.9 python3.10 python3.11 python3.12 python3.
 TEST_JARS := $(CURDIR)/.lambdad/jars
 TEST_PACKAGES := $(CURDIR)/.lambdad/packages
 TEST_EXTENSIONS := $(CURDIR)/.lambdad/extensions
-# The function of the thumbnail pipeline is one of this Python, and has Pillow in its package.
-PILLOW_PYTHON := 3.11
+# Functions with wheels in their packages or layers are of this Python.
+WHEELS_PYTHON := 3.11
 WORKERS ?= 2
 
 help:
@@ -95,14 +95,25 @@ $(TEST_JARS)/.ready: tests/servers/pom.xml
 	else grep -m 1 ERROR $(TEST_JARS)/fetch.log; echo "they cannot be had; the tests that need them are skipped"; fi
 
 # As the AWS documentation has a package with dependencies built: wheels of the interpreter that will run it.
-$(TEST_PACKAGES)/python$(PILLOW_PYTHON)/PIL: $(READY)
-	@echo "fetching Pillow for Python $(PILLOW_PYTHON)"; mkdir -p $(@D); \
+PYTHON_PACKAGES := $(TEST_PACKAGES)/python$(WHEELS_PYTHON)/PIL \
+                   $(TEST_PACKAGES)/powertools/python/aws_lambda_powertools $(TEST_PACKAGES)/fastapi/mangum
+$(TEST_PACKAGES)/python$(WHEELS_PYTHON)/PIL: WHEELS := pillow
+$(TEST_PACKAGES)/powertools/python/aws_lambda_powertools: WHEELS := aws-lambda-powertools
+$(TEST_PACKAGES)/fastapi/mangum: WHEELS := fastapi mangum
+$(PYTHON_PACKAGES): $(READY)
+	@echo "fetching $(WHEELS) for Python $(WHEELS_PYTHON)"; mkdir -p $(@D); \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(@D) --upgrade --only-binary=:all: \
-	    --platform manylinux2014_$$(uname -m) --implementation cp --python-version $(PILLOW_PYTHON) pillow \
+	    --platform manylinux2014_$$(uname -m) --implementation cp --python-version $(WHEELS_PYTHON) $(WHEELS) \
 	    && touch $@ || echo "it cannot be had; the tests that need it are skipped"
 
+NODE_PACKAGES := $(TEST_PACKAGES)/hono/node_modules/hono
+$(NODE_PACKAGES): | test-tools
+	@echo "fetching $(@F) for Node.js"; mkdir -p $(TEST_PACKAGES)/$(@F); \
+	npm install --silent --no-audit --no-fund --prefix $(TEST_PACKAGES)/$(@F) $(@F) \
+	    || echo "it cannot be had; the tests that need it are skipped"
+
 .PHONY: test-servers
-test-servers: test-tools $(TEST_JARS)/.ready $(TEST_PACKAGES)/python$(PILLOW_PYTHON)/PIL
+test-servers: test-tools $(TEST_JARS)/.ready $(PYTHON_PACKAGES) $(NODE_PACKAGES)
 
 # Extensions for the tests, small and without what debuggers want: the AWS Lambda Web Adapter, and one made with AWS's
 # crate. Only a recent cargo can build them; tests that lack one are skipped.
