@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
+import socket
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +15,8 @@ from faults.processes import eventually
 from faults.wire import get
 
 WAIT_S = 15.0
+# Below those that kernels give to clients.
+_PORTS = range(15000, 25000)
 EMPTY: Mapping[str, str] = {}
 HANDLER = "import time\n\ndef handler(event, context):\n    time.sleep(event.get('s', 0))\n    return event\n"
 
@@ -71,3 +76,11 @@ class World:
     @property
     def environments(self) -> int:
         return int(get(self.daemon, "/_lambdad/info").json["host"]["environments"])
+
+
+def free_port() -> str:
+    """A port of this machine that nobody listens on, for a server that environments with its network start."""
+    while True:
+        port = random.choice(_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return str(port)

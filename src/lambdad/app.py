@@ -63,6 +63,8 @@ from lambdad.ingress.neighbour_exchanges import Exchanges
 from lambdad.ingress.runtime_api import RuntimeListener
 from lambdad.ports.sandbox import SandboxDriver
 from lambdad.ports.store import StoreUnavailable
+from lambdad.services import code_signing as code_signing_configs
+from lambdad.services import event_source_mappings
 from lambdad.services.aliases import AliasesService
 from lambdad.services.asynchronous import AsynchronousInvocations
 from lambdad.services.attempts import Attempts
@@ -123,7 +125,6 @@ class Daemon:
         self._targets = Targets(self._store)
         self._concurrency = ConcurrencyService(self._store, self._function_changed)
         self._permissions = PermissionsService(self._store, self._function_changed)
-        self._tags = TagsService(self._store)
         self._function_urls = FunctionUrlsService(self._store, self._clock, lambda: self.endpoint_url)
         self._provisioned = ProvisionedConcurrencyService(
             self._store, self.host, self._concurrency, self._clock, self._function_changed
@@ -199,7 +200,6 @@ class Daemon:
                 neighbours=self._neighbours,
                 dispatcher=Dispatcher(self._queue, self._events, self._permissions, self._clock),
                 invoke=self._invoke,
-                tags=self._tags,
                 endpoint_url=lambda: self.endpoint_url,
             )
         )
@@ -229,8 +229,6 @@ class Daemon:
         )
         link_key = secret_key(self._data_dir.path / "link.key")
         code_links = CodeLinks(functions, layers, clock, link_key, lambda: self.endpoint_url)
-        self._tags.register(CODE_SIGNING_CONFIG, code_signing)
-        self._tags.register(EVENT_SOURCE_MAPPING, self._sources.mappings)
         services = LambdaServices(
             functions=functions,
             aliases=AliasesService(self._store, changed),
@@ -244,7 +242,10 @@ class Daemon:
             permissions=self._permissions,
             provisioned_concurrency=self._provisioned,
             runtime_management=RuntimeManagementService(self._store, self.runtimes, self.host, changed),
-            tags=self._tags,
+            tags=TagsService(
+                self._store,
+                {CODE_SIGNING_CONFIG: code_signing_configs.exists, EVENT_SOURCE_MAPPING: event_source_mappings.exists},
+            ),
             packages=PackageObjects(self._backends),
             code_links=code_links,
         )

@@ -26,7 +26,6 @@ from lambdad.services.logs import LogsService
 from lambdad.services.permissions import PermissionsService
 from lambdad.services.s3_notifications import S3Notifications
 from lambdad.services.schedules import SchedulesService
-from lambdad.services.tags import TagsService
 from lambdad.services.timetable import Timetable
 from lambdad.services.topics import Topics
 
@@ -44,7 +43,6 @@ class Surroundings:
     neighbours: Neighbours
     dispatcher: Dispatcher
     invoke: InvokeService
-    tags: TagsService
     endpoint_url: Callable[[], str]
 
 
@@ -64,9 +62,7 @@ class EventSources:
         )
         self._signer = RsaSigner(around.directory)
         self._topics = Topics(around.backends, dispatcher, clock, self._signer, around.endpoint_url)
-        self.mappings = EventSourceMappings(
-            around.store, around.invoke, around.backends, dispatcher, clock, tags=around.tags
-        )
+        self.mappings = EventSourceMappings(around.store, around.invoke, around.backends, dispatcher, clock)
 
     @property
     def handlers(self) -> Mapping[str, Mapping[str, Handler]]:

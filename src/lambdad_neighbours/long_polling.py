@@ -61,8 +61,10 @@ def with_messages(queues: Collection[Queue]) -> list[Queue]:
     from moto.sqs.models import sqs_backends
 
     found = []
+    places = {(each.account_id, each.region) for each in queues}
+    known = {place: sqs_backends[place[0]][place[1]].queues for place in places}  # moto finds them slowly
     for each in queues:
-        queue = sqs_backends[each.account_id][each.region].queues.get(each.name)
+        queue = known[each.account_id, each.region].get(each.name)
         if queue is None or any(message.visible and not message.delayed for message in queue._messages):
             found.append(each)
     return found

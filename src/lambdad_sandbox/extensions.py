@@ -57,6 +57,7 @@ def _keep(message: Message, output: int, channel_fd: int) -> NoReturn:
     try:
         os.setsid()
         kernel.set_process_name("extensions")
+        kernel.forget_arguments()  # they are the launcher's, with paths of the host
         first_process.arrange_descriptors(output, channel_fd)
         channel_fd = _CHANNEL_FD
         confinement.become(message["user_id"])
@@ -68,7 +69,7 @@ def _keep(message: Message, output: int, channel_fd: int) -> NoReturn:
         os.set_inheritable(channel_fd, False)
         with socket.socket(fileno=channel_fd) as channel:
             names: Sequence[str] = message["names"]
-            running = {_start(name, message["environment"], channel): name for name in names}
+            running = {pid: name for name in names if (pid := _start(name, message["environment"], channel))}
             wire.send(channel, {"started": True})
             _wait(running, channel)
     except OSError as error:
@@ -78,8 +79,16 @@ def _keep(message: Message, output: int, channel_fd: int) -> NoReturn:
 
 
 def _start(name: str, environment: Mapping[str, str], channel: socket.socket) -> int:
-    """Start one extension; its process id. One that cannot be executed says so itself."""
-    pid = os.fork()
+    """Start one extension; its process id. One that cannot be executed says so itself.
+
+    There is no process for it, and 0 is returned, when those before it have taken what the sandbox may have. The daemon
+    must not take that for a shortage of the machine, for which it would end what others have.
+    """
+    try:
+        pid = os.fork()
+    except OSError as error:
+        _tell_problem(name, error, channel)
+        return 0
     if pid != 0:
         return pid
     try:
@@ -91,9 +100,13 @@ def _start(name: str, environment: Mapping[str, str], channel: socket.socket) ->
         path = f"{FOLDER}/{name}"
         os.execve(path, [path], environment)
     except OSError as error:
-        wire.send(channel, {"extension": name, "problem": os.strerror(error.errno or 0)})
+        _tell_problem(name, error, channel)
     finally:
         os._exit(1)
+
+
+def _tell_problem(name: str, error: OSError, channel: socket.socket) -> None:
+    wire.send(channel, {"extension": name, "problem": os.strerror(error.errno or 0)})
 
 
 def _wait(running: dict[int, str], channel: socket.socket) -> None:

@@ -57,6 +57,8 @@ _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _SECCOMP_MODE_FILTER = 2
 _CAPABILITY_VERSION_3 = 0x2008_0522
 _MOST_CAPABILITIES = 64
+# /proc/PID/stat, after the command's name: where the arguments are in memory.
+_STAT_ARGUMENTS = (45, 46)
 
 # The numbers of the calls; those from 424 on are the same on every architecture.
 _NUMBERS = {
@@ -194,6 +196,14 @@ def set_dumpable(value: bool) -> None:
 def set_process_name(name: str) -> None:
     """What `ps` and /proc/PID/comm show, of up to 15 bytes."""
     _prctl("PR_SET_NAME", _PR_SET_NAME, ctypes.c_char_p(name.encode()))
+
+
+def forget_arguments() -> None:
+    """Empty what this process was started with, which /proc/PID/cmdline shows to everybody. Needs /proc."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    start, end = (int(fields[index]) for index in _STAT_ARGUMENTS)
+    ctypes.memset(start, 0, end - start)
 
 
 def set_no_new_privileges() -> None:

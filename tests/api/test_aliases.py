@@ -204,6 +204,34 @@ def test_a_name_that_is_none_is_refused(aws_lambda: Any, function: str, name: st
     assert f"Value '{name}' at 'name' failed to satisfy constraint: " in answer.message
 
 
+@pytest.mark.parametrize("name", ["-1", "1a", "v1", "LATEST", "_"])
+def test_a_name_may_look_like_a_version(aws_lambda: Any, function: str, name: str) -> None:
+    aws_lambda.create_alias(FunctionName=function, Name=name, FunctionVersion="2")
+    for named in ({"FunctionName": f"{function}:{name}"}, {"FunctionName": arn(function), "Qualifier": name}):
+        found = aws_lambda.get_function_configuration(**named)
+        assert (found["Version"], found["FunctionArn"]) == ("2", f"{arn(function)}:{name}")
+        assert aws_lambda.invoke(**named)["ExecutedVersion"] == "2"
+    assert refusal(aws_lambda.delete_function, FunctionName=f"{function}:{name}") == (
+        "InvalidParameterValueException",
+        400,
+        "Deletion of aliases is not currently supported.",
+    )
+
+
+def test_a_number_with_zeros_before_it_is_no_version(aws_lambda: Any, function: str) -> None:
+    named, target = f"{function}:01", f"{arn(function)}:01"
+    missing = ("ResourceNotFoundException", 404, f"Function not found: {target}")
+    permission = {"StatementId": "s", "Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com"}
+    assert refusal(aws_lambda.get_function, FunctionName=named) == missing
+    assert refusal(aws_lambda.invoke, FunctionName=named) == missing
+    assert refusal(aws_lambda.add_permission, FunctionName=named, **permission) == missing
+    assert refusal(aws_lambda.create_alias, FunctionName=function, Name="x", FunctionVersion="01") == missing
+    provisioned = {"FunctionName": named, "ProvisionedConcurrentExecutions": 1, "Qualifier": "01"}
+    assert refusal(aws_lambda.put_provisioned_concurrency_config, **provisioned) == missing
+    aws_lambda.delete_function(FunctionName=named)
+    assert aws_lambda.get_function_configuration(FunctionName=f"{function}:1")["Version"] == "1"
+
+
 @pytest.mark.parametrize("weight", [-0.1, 1.1])
 def test_a_weight_is_a_share(shared_daemon: Any, function: str, weight: float) -> None:
     routing = weights("2", weight)

@@ -250,6 +250,7 @@ def settings_of_queues() -> list[Any]:
         pytest.param({"BatchSize": 11}, "Maximum batch window in seconds must be greater than 0", id="batch"),
         pytest.param({"StartingPosition": "LATEST"}, "Unsupported starting position for arn type", id="position"),
         pytest.param({"ParallelizationFactor": 2}, "Unsupported ParallelizationFactor parameter", id="factor"),
+        pytest.param({"MaximumRetryAttempts": 0}, "Unsupported MaximumRetryAttempts parameter", id="attempts"),
         pytest.param({"BisectBatchOnFunctionError": True}, "Unsupported BisectBatchOnFunctionError", id="bisect"),
         pytest.param(
             {"DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:us-east-1:000000000000:q"}}},

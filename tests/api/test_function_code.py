@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import threading
 import time
 import urllib.request
 from base64 import b64encode
@@ -392,6 +393,32 @@ def test_a_function_made_again_at_once_has_its_code(own_lambda: Any, unique: Cal
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(make_again, range(4)))
+
+
+def test_invocations_go_on_while_the_code_changes(own_daemon: Daemon, own_lambda: Any, unique: Any) -> None:
+    """Each gets an answer, of code that was there since it was made, and nothing of older code stays."""
+    name, contents = unique(), [package(str(number)) for number in range(20)]
+    create(own_lambda, name, contents[0])
+    updated, is_over = [0], threading.Event()
+
+    def invoke_on() -> None:
+        while not is_over.is_set():
+            oldest = updated[-1]
+            assert int(answer_of(own_lambda, name).strip(b'"')) >= oldest
+
+    with ThreadPoolExecutor(4) as threads:
+        invoking = [threads.submit(invoke_on) for _ in range(4)]
+        try:
+            for number, content in enumerate(contents[1:], 1):
+                own_lambda.update_function_code(FunctionName=name, ZipFile=content)
+                updated.append(number)
+        finally:
+            is_over.set()
+        for each in invoking:
+            each.result(REMOVED_WITHIN_S)
+    assert answer_of(own_lambda, name) == b'"19"'
+    for content in contents[:-1]:
+        await_removal(own_daemon, content)
 
 
 def test_versions_of_one_package_are_stored_once(own_daemon: Daemon, own_lambda: Any, unique: Any) -> None:

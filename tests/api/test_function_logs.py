@@ -196,7 +196,11 @@ def test_a_group_of_ones_own(functions, log_of, unique, aws_logs):
     assert all(f"REPORT RequestId: {request_id}" in text for request_id in ids)
     groups = aws_logs.describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{first}")["logGroups"]
     assert groups == []
-    assert len(aws_logs.describe_log_streams(logGroupName=group)["logStreams"]) == 2
+    streams = aws_logs.describe_log_streams(logGroupName=group)["logStreams"]
+    owners = [
+        re.fullmatch(r"\d{4}/\d\d/\d\d/(.*)\[\$LATEST\][0-9a-f]{32}", each["logStreamName"])[1] for each in streams
+    ]
+    assert sorted(owners) == sorted([first, second])
 
 
 def test_every_environment_has_a_stream(functions, aws_logs, knock, door, background):

@@ -69,6 +69,8 @@ def test_a_policy_is_what_was_added(aws_lambda: Any, arn: str) -> None:
     of_alias = let_in(aws_lambda, arn, "*", "org", Qualifier="live", PrincipalOrgID="o-a1b2c3d4e5f")
     assert (of_alias["Principal"], of_alias["Resource"]) == ("*", f"{arn}:live")
     assert of_alias["Condition"] == {"StringEquals": {"aws:PrincipalOrgID": "o-a1b2c3d4e5f"}}
+    of_version = let_in(aws_lambda, arn, "alexa-appkit.amazon.com", "skill", Qualifier="1", EventSourceToken="skill-id")
+    assert of_version["Condition"] == {"StringEquals": {"lambda:EventSourceToken": "skill-id"}}
 
     got = aws_lambda.get_policy(FunctionName=arn)
     assert json.loads(got["Policy"]) == {"Version": "2012-10-17", "Id": "default", "Statement": [first, second]}

@@ -252,30 +252,3 @@ def test_numbers_are_not_used_again_when_a_deleted_function_comes_back(aws_lambd
     create_python(aws_lambda, function, ANSWERS.format("again"))
     assert aws_lambda.publish_version(FunctionName=function)["Version"] == "2"
     assert numbers(aws_lambda, function) == ["$LATEST", "2"]
-
-
-@pytest.mark.parametrize(
-    ("operation", "parameters"),
-    [
-        ("update_function_code", {"ZipFile": b"PK"}),
-        ("update_function_configuration", {"Timeout": 9}),
-        ("publish_version", {}),
-        ("update_alias", {"Name": "live"}),
-        (
-            "add_permission",
-            {"StatementId": "s", "Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com"},
-        ),
-        ("remove_permission", {"StatementId": "there"}),
-    ],
-)
-def test_an_outdated_revision_id_is_refused_wherever_there_is_one(
-    aws_lambda: Any, function: str, operation: str, parameters: dict[str, Any]
-) -> None:
-    aws_lambda.create_alias(FunctionName=function, Name="live", FunctionVersion="$LATEST")
-    aws_lambda.add_permission(
-        FunctionName=function, StatementId="there", Action="lambda:InvokeFunction", Principal="s3.amazonaws.com"
-    )
-    outdated = "00000000-0000-4000-8000-000000000000"
-    refused = refusal(getattr(aws_lambda, operation), FunctionName=function, RevisionId=outdated, **parameters)
-    assert refused[:2] == ("PreconditionFailedException", 412)
-    assert "does not match the latest" in refused.message

@@ -61,6 +61,14 @@ def test_the_key_of_a_data_directory_stays_and_is_its_owners(tmp_path: Path) -> 
     assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("content", ["ab" * 32 + "\n", "ab" * 31, "xy" * 32])
+def test_what_is_in_the_place_of_the_key_is_not_replaced(tmp_path: Path, content: str) -> None:
+    (tmp_path / KEY_FILE).write_text(content)
+    with pytest.raises(StoreUnavailable, match=KEY_FILE):
+        asyncio.run(AesGcmCipher(tmp_path).encrypt(CLEAR, b"context"))
+    assert (tmp_path / KEY_FILE).read_text() == content
+
+
 def test_a_key_that_cannot_be_read_is_an_error_of_the_store(tmp_path: Path) -> None:
     (tmp_path / KEY_FILE).mkdir()
     with pytest.raises(StoreUnavailable, match=KEY_FILE):

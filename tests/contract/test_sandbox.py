@@ -163,6 +163,7 @@ def test_an_end_is_told_as_it_was(run: Run, way: str) -> None:
         expected, sources = ENDS[way]
         function = await stage.launch(sources)
         assert await function.status() == expected, function.output
+        assert b"illed" not in function.output  # as shells say of who they have waited for
 
     run(scenario)
 
@@ -471,7 +472,9 @@ def test_nothing_is_left_when_a_driver_is_closed(name: str, tmp_path: Path) -> N
 
     async def two_and_one_to_spare(stage: Stage) -> None:
         await asyncio.gather(stage.launch(WAIT), stage.launch(COUNT))
-        await until(lambda: stage.api.waiting == 2)
+        extended = await stage.launch_spec(stage.extended(WAIT, {"stays": "#!/bin/sh\nexec sleep 600\n"}))
+        await extended.sandbox.start_runtime()
+        await until(lambda: stage.api.waiting == 3)
         stage.driver.prepare(stage.program)
 
     descriptors, processes = open_descriptors(), living_children()

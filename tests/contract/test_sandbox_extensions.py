@@ -32,7 +32,7 @@ from faults.processes import eventually
 from lambdad.adapters.process_sandbox import end_leftovers
 from lambdad.domain.invocations import ExitStatus
 from lambdad.domain.runtimes import Language
-from lambdad.ports.sandbox import SandboxDriver
+from lambdad.ports.sandbox import SandboxDriver, SandboxFailed
 
 KILLED = ExitStatus(signal="killed")
 STAY = "#!/bin/sh\nexec sleep 600\n"
@@ -206,6 +206,49 @@ def test_a_sandbox_whose_runtime_has_not_begun_can_be_killed(run: Run) -> None:
     run(scenario)
 
 
+def test_a_runtime_that_an_extension_has_killed_before_its_start_is_told_as_ended(
+    opened: tuple[asyncio.Runner, SandboxDriver], tmp_path: Path
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        if not stage.driver.isolated:
+            pytest.skip("here the runtime is no process before it begins")
+        # Whoever is there but the first process, the keeper and the extension itself.
+        kill = (
+            "#!/bin/bash\nfor p in /proc/[0-9]*; do pid=${p#/proc/}; read -r name <$p/comm\n"
+            "  [ $pid -gt 1 ] && [ $pid != $$ ] && [ $name != extensions ] && kill -KILL $pid\ndone\n"
+            "echo done\nexec sleep 600\n"
+        )
+        for _ in range(2):
+            function = await stage.launch_spec(stage.extended(BEGIN, {"killing": kill}, MARK="never"))
+            function.listen()
+            await function.extension_said(b"done\n")
+            await function.sandbox.start_runtime()
+            assert await function.status() == KILLED
+            assert (function.ends, function.output) == ([], b"")
+            await function.sandbox.kill()
+
+    runner, driver = opened
+    runner.run(on_stage(driver, "python", tmp_path, scenario))
+
+
+def test_a_sandbox_that_is_killed_as_its_runtime_begins_is_gone(run: Run) -> None:
+    async def scenario(stage: Stage) -> None:
+        complaints: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        for _ in range(5):
+            function = await stage.launch_spec(stage.extended(WAIT, {"stays": STAY}))
+            results = await asyncio.gather(
+                function.sandbox.start_runtime(), function.sandbox.kill(), return_exceptions=True
+            )
+            assert results[1] is None
+            assert results[0] is None or isinstance(results[0], SandboxFailed)
+            assert await function.status() == KILLED
+        asyncio.get_running_loop().set_exception_handler(None)
+        assert complaints == []
+
+    run(scenario)
+
+
 def test_an_extension_is_frozen_with_the_runtime(run: Run) -> None:
     async def scenario(stage: Stage) -> None:
         count = "#!/bin/sh\n(while :; do printf c; sleep 0.005; done) &\nwhile :; do printf m; sleep 0.005; done\n"
@@ -303,6 +346,8 @@ LISTEN = (
     "connection, _ = s.accept()\nprint('got', connection.recv(100))"
 )
 
+NOBODY = r"(?i)refused|connect call failed|nothing of the sandbox listens"
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -315,9 +360,11 @@ async def connects(stage: Stage, runtime_api: str) -> None:
     function = await stage.launch_spec(
         stage.spec({"python": LISTEN}, PORT=str(port), AWS_LAMBDA_RUNTIME_API=runtime_api)
     )
-    with pytest.raises(OSError, match=r"(?i)refused|connect call failed"):
+    with pytest.raises(OSError, match=NOBODY):
         await function.sandbox.connect(free_port())
     await function.said(b"listening")
+    with socket.create_server(("127.0.0.1", 0)) as stranger, pytest.raises(OSError, match=NOBODY):
+        await function.sandbox.connect(stranger.getsockname()[1])
     with await function.sandbox.connect(port) as connection:
         assert not connection.getblocking()
         await asyncio.get_running_loop().sock_sendall(connection, b"telemetry")

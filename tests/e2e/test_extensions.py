@@ -264,7 +264,7 @@ def test_a_frozen_environment_goes_on_and_a_killed_daemon_leaves_nothing(
 
 
 INTERNAL_PYTHON = """
-import json, os, threading, urllib.request
+import json, os, signal, sys, threading, urllib.request
 
 API = f"http://{os.environ['AWS_LAMBDA_RUNTIME_API']}/2020-01-01/extension/"
 
@@ -285,7 +285,12 @@ def listen():
     while True:
         seen.append(call("event/next", **own)[1]["eventType"])
 
+def end(number, frame):
+    print("told to end", flush=True)
+    sys.exit(0)
+
 threading.Thread(target=listen, daemon=True).start()
+signal.signal(signal.SIGTERM, end)
 
 def handler(event, context):
     while seen.count("INVOKE") <= event["n"]:
@@ -328,6 +333,8 @@ def test_an_internal_extension_in_python(world: World, unique: Callable[[], str]
     refused = "Extension.InvalidEventType"
     assert world.invoke(name, {"n": 0}) == (None, [refused, "INVOKE"])
     assert world.invoke(name, {"n": 1}) == (None, [refused, "INVOKE", "INVOKE"])
+    world.retire(name)
+    world.line(name, "told to end")
 
 
 @pytest.mark.skipif(not NODES, reason="Node is missing: lambdad runtimes add nodejs22.x")

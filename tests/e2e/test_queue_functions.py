@@ -225,6 +225,23 @@ def test_the_event_of_a_stream(shared_daemon: Daemon, unique: Any) -> None:
     assert_like(event, sample, varying)
 
 
+def test_a_shard_that_is_split_is_followed_by_its_children(shared_daemon: Daemon, unique: Any) -> None:
+    name, kinesis = unique("split"), shared_daemon.client("kinesis")
+    kinesis.create_stream(StreamName=name, ShardCount=1)
+    shows = "def handler(event, context):\n    print('from', event['Records'][0]['eventID'].partition(':')[0])\n"
+    read(shared_daemon, name, f"arn:aws:kinesis:{PLACE}:stream/{name}", shows, StartingPosition="TRIM_HORIZON")
+    kinesis.put_record(StreamName=name, PartitionKey="1", Data=b"before")
+    (before,) = await_lines(shared_daemon, name, "from", 1)
+    (shard,) = kinesis.list_shards(StreamName=name)["Shards"]
+    assert before == f"from {shard['ShardId']}"
+    kinesis.split_shard(StreamName=name, ShardToSplit=shard["ShardId"], NewStartingHashKey=str(2**127))
+    for hash_key in (0, 2**127):
+        kinesis.put_record(StreamName=name, PartitionKey="1", ExplicitHashKey=str(hash_key), Data=b"behind")
+    children = {f"from {each['ShardId']}" for each in kinesis.list_shards(StreamName=name)["Shards"]} - {before}
+    assert len(children) == 2
+    awaited(lambda: children <= set(log_lines(shared_daemon, name)))
+
+
 def test_the_changes_of_a_table_in_their_order(shared_daemon: Daemon, unique: Any) -> None:
     name, dynamodb = unique("table"), shared_daemon.client("dynamodb")
     table = dynamodb.create_table(

@@ -16,6 +16,8 @@ from escapes.world import World
 from faults.calm import assert_calm
 
 ISOLATING = ("zygote", "bwrap")
+EXTENDED = "zygote-extended"
+"""The same attempts with a layer and an extension in use. What extensions themselves attempt: test_extensions.py."""
 
 
 def _require(driver: str) -> None:
@@ -30,13 +32,15 @@ def _require(driver: str) -> None:
         pytest.skip("this kernel gives nobody namespaces")
 
 
-def _world(folder: Path, driver: str, *options: str) -> Iterator[World]:
+def _world(folder: Path, driver: str, *options: str, is_extended: bool = False) -> Iterator[World]:
     canary = f"canary-of-the-host-{uuid.uuid4().hex}"
     options = ("--sandbox", driver, *options)
     with Daemon(folder / "data", options, environ={"SECRET_OF_THE_HOST": canary}) as daemon:
         neighbour = Neighbour(daemon.client("lambda"), "neighbour")
         try:
             world = World(driver, daemon, canary, neighbour, daemon.client("lambda"), daemon.client("logs"))
+            if is_extended:
+                world.extend()
             world.function = world.create()
             world.made.clear()
             yield world
@@ -44,10 +48,11 @@ def _world(folder: Path, driver: str, *options: str) -> Iterator[World]:
             neighbour.stop()
 
 
-@pytest.fixture(scope="session", params=ISOLATING)
+@pytest.fixture(scope="session", params=(*ISOLATING, EXTENDED))
 def shared_world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    _require(request.param)
-    yield from _world(tmp_path_factory.mktemp(request.param), request.param)
+    driver, _, extended = request.param.partition("-")
+    _require(driver)
+    yield from _world(tmp_path_factory.mktemp(request.param), driver, is_extended=bool(extended))
 
 
 @pytest.fixture
@@ -61,9 +66,10 @@ def world(shared_world: World) -> Iterator[World]:
 
 @pytest.fixture(scope="session", params=ISOLATING)
 def secluded_world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """The same with no network but the functions' own."""
+    """The same with no network but the functions' own, which extensions share."""
     _require(request.param)
-    yield from _world(tmp_path_factory.mktemp(f"{request.param}-isolated"), request.param, "--network", "isolated")
+    folder = tmp_path_factory.mktemp(f"{request.param}-isolated")
+    yield from _world(folder, request.param, "--network", "isolated", is_extended=True)
 
 
 @pytest.fixture(scope="session")

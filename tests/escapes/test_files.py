@@ -138,7 +138,7 @@ def test_links_in_proc_lead_no_further_than_the_root(world):
     assert world.attempt("reach_out_through_proc")["contained"]["looked"] >= 4
 
 
-def test_the_kernel_tells_the_path_of_the_codes_mount_and_nothing_that_can_be_opened(world):
+def test_the_kernel_tells_the_paths_of_the_functions_own_mounts_and_nothing_that_can_be_opened(world):
     assert world.attempt("learn_host_paths")["contained"]["of_the_mount_alone"] >= 1
 
 

@@ -16,6 +16,22 @@ from escapes.neighbour import Neighbour
 SOURCES = Path(__file__).parent / "attempts"
 RUNTIME = "python3.11"
 TIMEOUT_S = 60
+COMPANION = r"""#!/bin/bash
+exec 9<>/dev/tcp/${AWS_LAMBDA_RUNTIME_API/://}
+ask() {  # method, operation, header, body
+  printf '%s /2020-01-01/extension/%s HTTP/1.1\r\nHost: x\r\n%s\r\n' "$1" "$2" "$3" >&9
+  printf 'Content-Length: %d\r\n\r\n%s' ${#4} "$4" >&9
+  while IFS=$' \r' read -r name value <&9 && [ -n "$name" ]; do
+    case ${name,,} in content-length:) length=$value;; lambda-extension-identifier:) id=$value;; esac
+  done
+  read -r -N "$length" answer <&9
+}
+ask POST register "Lambda-Extension-Name: companion" '{"events": ["INVOKE", "SHUTDOWN"]}'
+while ask GET event/next "Lambda-Extension-Identifier: $id" ""; do
+  case $answer in *SHUTDOWN*) exit 0;; esac
+done
+"""
+"""An extension that is told of everything."""
 
 
 def package() -> bytes:
@@ -33,14 +49,22 @@ class World:
     neighbour: Neighbour
     client: Any
     logs: Any
+    layers: list[str] = field(default_factory=list)
     function: str = ""
     made: list[str] = field(default_factory=list)
+
+    def extend(self) -> None:
+        """From now on functions have a layer, with an extension in it."""
+        files = {"extensions/companion": COMPANION, "python/of_the_layer.py": "", "share/text": "of the layer"}
+        content = {"ZipFile": zip_of(files, {"extensions/companion": 0o755})}
+        published = self.client.publish_layer_version(LayerName="companion", Content=content)
+        self.layers = [published["LayerVersionArn"]]
 
     def create(self, **options: Any) -> str:
         """Another function that makes attempts; returns its name."""
         name = f"attempts-{uuid.uuid4().hex[:10]}"
         code = {"Code": {"ZipFile": package()}, "Handler": "attempts.handler", "Runtime": RUNTIME, "Timeout": TIMEOUT_S}
-        create_python(self.client, name, "", **{**code, **options})
+        create_python(self.client, name, "", **{**code, "Layers": self.layers, **options})
         self.made.append(name)
         return name
 

@@ -33,7 +33,14 @@ def package(number: int) -> bytes:
 WRITES = {
     "create_function": lambda api: create_python(api, "another", ECHO, Code={"ZipFile": package(99)}),
     "update_function_code": lambda api: api.update_function_code(FunctionName="kept", ZipFile=package(98)),
+    "publish_layer_version": lambda api: publish(api, "another", 97),
 }
+
+
+def publish(api: Any, name: str, number: int) -> str:
+    """A layer with something large in it."""
+    published = api.publish_layer_version(LayerName=name, Content={"ZipFile": package(number)})
+    return str(published["LayerVersionArn"])
 
 
 def refused(write: Any, api: Any) -> ClientError:
@@ -61,6 +68,19 @@ def test_what_cannot_be_written_is_refused_and_what_need_not_be_goes_on(name, da
     filler.unlink()
     assert eventually(lambda: not_refused(WRITES[name], api))
     assert api.invoke(FunctionName="kept", Payload=b"3")["Payload"].read() == b"3"
+    assert_calm(daemon, *EXPECTED)
+
+
+def test_layers_are_merged_when_there_is_room(daemon, disk):
+    api = daemon.client("lambda")
+    layers = [publish(api, "first", 1), publish(api, "second", 2)]
+    filler = fill(disk)
+    for _ in range(3):
+        error = refused(lambda api: create_python(api, "layered", ECHO, Layers=layers), api).response
+        assert error["Error"]["Code"] in ("ServiceException", "ServiceUnavailableException")
+    filler.unlink()
+    assert eventually(lambda: not_refused(lambda api: create_python(api, "layered", ECHO, Layers=layers), api))
+    assert api.invoke(FunctionName="layered", Payload=b"3")["Payload"].read() == b"3"
     assert_calm(daemon, *EXPECTED)
 
 

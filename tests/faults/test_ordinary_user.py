@@ -23,6 +23,7 @@ import pytest
 
 import lambdad
 from daemons import ROLE, Daemon, DaemonDied, zip_of
+from escapes.world import COMPANION
 from faults.calm import assert_calm
 from faults.processes import eventually
 from faults.wire import get
@@ -211,7 +212,7 @@ def sandbox_of(daemon: Daemon) -> dict[str, Any]:
 
 
 def run_everything(daemon: UsersDaemon) -> None:
-    """A Python, a Node and a custom function: each answers, and none as root."""
+    """A Python, a Node and a custom function, with an extension in a layer: each answers, and none as root."""
     client = daemon.client("lambda")
     runtimes = daemon.doctor()["Runtimes"]
     python = next((name for name in runtimes if name.startswith("python") and runtimes[name]), None)
@@ -223,10 +224,18 @@ def run_everything(daemon: UsersDaemon) -> None:
     }
     if node is not None:
         packages[node] = zip_of({"app.js": NODE})
+    content = {"ZipFile": zip_of({"extensions/companion": COMPANION}, {"extensions/companion": 0o755})}
+    layer = client.publish_layer_version(LayerName="companion", Content=content)["LayerVersionArn"]
     for runtime, package in packages.items():
         name = f"f-{runtime.replace('.', '-')}"
         client.create_function(
-            FunctionName=name, Runtime=runtime, Role=ROLE, Handler="app.handler", Code={"ZipFile": package}, Timeout=20
+            FunctionName=name,
+            Runtime=runtime,
+            Role=ROLE,
+            Handler="app.handler",
+            Code={"ZipFile": package},
+            Timeout=20,
+            Layers=[layer],
         )
         for _ in range(2):
             answer = client.invoke(FunctionName=name, Payload=EVENT)

@@ -51,7 +51,8 @@ class AesGcmCipher:
             async with self._loading:
                 if self._own is None:
                     try:
-                        secret = await asyncio.to_thread(secret_key, self._path)
+                        # Whatever is in its place may be what is left of the key: nothing else opens what is stored.
+                        secret = await asyncio.to_thread(secret_key, self._path, replaces_others=False)
                         self._own = (await loaded(_MODULE)).AESGCM(bytes.fromhex(secret))
                     except (OSError, ValueError) as error:  # the second for a file that is none of ours
                         raise StoreUnavailable(f"the key in {self._path} cannot be used: {error}") from error

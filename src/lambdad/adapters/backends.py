@@ -23,6 +23,7 @@ from lambdad.adapters.neighbour_process import NeighbourProcess
 from lambdad.adapters.neighbours import SECRET_KEY
 from lambdad.domain import aws_chunked
 from lambdad.domain.errors import RequestEntityTooLargeException
+from lambdad.domain.http_payloads import HOP_BY_HOP
 from lambdad.domain.neighbour_services import EMBEDDABLE
 from lambdad.domain.settings import NeighbourEndpoint
 from lambdad.ports.backends import NeighbourAnswer, NeighbourRequest
@@ -46,21 +47,6 @@ _IN_FLIGHT_S: Final = 15.0
 """Connections are kept so long: less than servers do, which would close one at the moment of its next use."""
 _STATUSES: Final = frozenset(status.value for status in HTTPStatus)
 _AUTOMATIC: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-_HOP_BY_HOP: Final = frozenset(
-    {
-        "connection",
-        "expect",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-"""Headers that are about one connection: https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1"""
 _OWN_PREFIX: Final = "x-lambdad-"
 _OWN_PAGES: Final = "/_lambdad/"
 
@@ -266,7 +252,7 @@ async def _exchange(
     kept = [
         (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in response.raw_headers
-        if name.lower().decode("latin-1") not in _HOP_BY_HOP
+        if name.lower().decode("latin-1") not in HOP_BY_HOP
     ]
     return NeighbourAnswer(response.status, kept, answered if whole is None else whole)
 
@@ -356,7 +342,7 @@ def _moment(seconds: float | None) -> str | None:
 
 def _passed(headers: Mapping[str, str]) -> dict[str, str]:
     named = {name.strip().lower() for name in headers.get("connection", "").split(",")}
-    dropped = _HOP_BY_HOP | named
+    dropped = HOP_BY_HOP | named
     return {
         name: _as_sent(value)
         for name, value in headers.items()

@@ -1,4 +1,4 @@
-"""Whose socket is at the other end of a connection within this machine.
+"""Whose socket is at the other end of a connection within this machine, or would be.
 
 The kernel is asked for the one socket (sock_diag), or, where it does not answer, its table of all TCP sockets is read.
 Both know only the network namespace that lambdad itself is in.
@@ -40,6 +40,15 @@ _LOCAL, _REMOTE, _STATE, _UID, _INODE = 1, 2, 3, 7, 9
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_LOOPBACK: Final = ipaddress.IPv4Address("127.0.0.1")
+# What a socket may be bound to that a connection to the loopback reaches, nearest first.
+_LISTENED_TO: Final[tuple[Address, ...]] = (
+    _LOOPBACK,
+    ipaddress.IPv6Address("::ffff:127.0.0.1"),
+    ipaddress.IPv4Address("0.0.0.0"),
+    ipaddress.IPv6Address("::"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class SocketOwner:
@@ -49,6 +58,16 @@ class SocketOwner:
     uid: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the kernel says of a socket: its TCP state, its own port and the other one, its user, its inode or 0."""
+
+    state: int
+    ports: tuple[int, ...]
+    uid: int
+    inode: int
+
+
 def socket_inode(client: tuple[str, int], server: tuple[str, int]) -> int | None:
     """The inode of the client's socket of a connection: `socket:[inode]` in /proc/PID/fd of those who have it open.
 
@@ -56,6 +75,19 @@ def socket_inode(client: tuple[str, int], server: tuple[str, int]) -> int | None
     """
     owner = socket_owner(client, server)
     return owner.inode if owner else None
+
+
+def listener_inode(port: int) -> int | None:
+    """The inode of the socket that a connection to this port of the loopback would reach; None: nobody listens there.
+
+    It is asked before one connects: what a listener has not accepted yet belongs to nobody.
+    """
+    here = (_LOOPBACK, port)
+    try:
+        found = _find(here, (_LOOPBACK, 0))
+    except OSError:  # as in `socket_owner`
+        return _look_up_listener(port)
+    return found.inode if found and found.state == _TCP_LISTEN and found.inode else None
 
 
 def socket_owner(client: tuple[str, int], server: tuple[str, int]) -> SocketOwner | None:
@@ -74,9 +106,18 @@ def socket_owner(client: tuple[str, int], server: tuple[str, int]) -> SocketOwne
 
 def _ask(client: tuple[Address, int], server: tuple[Address, int]) -> SocketOwner | None:
     """Raises `OSError` when the kernel does not answer such questions."""
-    ports = _PORTS.pack(client[1], server[1])
-    tail = _SOCKID_TAIL.pack(client[0].packed, server[0].packed, 0, _NO_COOKIE)
-    family = socket.AF_INET if client[0].version == 4 else socket.AF_INET6
+    found = _find(client, server)
+    # Without a connection, the answer is the socket that listens on the client's port, if there is one.
+    if found is None or found.state == _TCP_LISTEN or found.ports != (client[1], server[1]) or not found.inode:
+        return None
+    return SocketOwner(found.inode, found.uid)
+
+
+def _find(local: tuple[Address, int], remote: tuple[Address, int]) -> _Found | None:
+    """The socket that a packet from `remote` to `local` would get to. Raises `OSError` as `_ask` does."""
+    ports = _PORTS.pack(local[1], remote[1])
+    tail = _SOCKID_TAIL.pack(local[0].packed, remote[0].packed, 0, _NO_COOKIE)
+    family = socket.AF_INET if local[0].version == 4 else socket.AF_INET6
     request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, _ALL_STATES) + ports + tail
     header = _HEADER.pack(_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0)
     # The names are not there on other systems than Linux, where there is nobody to ask.
@@ -94,10 +135,7 @@ def _ask(client: tuple[Address, int], server: tuple[Address, int]) -> SocketOwne
             return None
         raise OSError(number, os.strerror(number))
     _, state, _, _, found_ports, _, _, _, _, uid, inode = _SOCKET.unpack_from(answer, _HEADER.size)
-    # Without a connection, the answer is the socket that listens on the client's port, if there is one.
-    if state == _TCP_LISTEN or found_ports != ports or not inode:
-        return None
-    return SocketOwner(inode, uid)
+    return _Found(state, _PORTS.unpack(found_ports), uid, inode)
 
 
 def look_up(client: tuple[Address, int], server: tuple[Address, int]) -> SocketOwner | None:
@@ -116,6 +154,18 @@ def look_up(client: tuple[Address, int], server: tuple[Address, int]) -> SocketO
                     inode = int(fields[_INODE])
                     return SocketOwner(inode, int(fields[_UID])) if inode else None
     return None
+
+
+def _look_up_listener(port: int) -> int | None:
+    """The same as `listener_inode` out of the kernel's tables; a socket of the loopback comes before one of all."""
+    ends = [_in_table(address, port) for address in _LISTENED_TO]
+    found: dict[str, int] = {}
+    for table in _TABLES.values():
+        with contextlib.suppress(OSError), open(table) as lines:
+            for fields in map(str.split, lines):
+                if fields[_LOCAL] in ends and fields[_STATE] == _LISTEN_IN_TABLE:
+                    found.setdefault(fields[_LOCAL], int(fields[_INODE]))
+    return next((found[end] for end in ends if found.get(end)), None)
 
 
 def _mapped(address: Address) -> ipaddress.IPv6Address:

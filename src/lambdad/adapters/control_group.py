@@ -77,6 +77,10 @@ class ControlGroup(ABC):
     def limit_cpu(self, memory_mb: int) -> None:
         """Give the group processor time in proportion to its memory: 1,769 MB is one vCPU. Without: no limit."""
 
+    @abstractmethod
+    def lift_cpu(self) -> None:
+        """Let the group have as much again as there is, to die: a thousand processes need seconds. Never raises."""
+
     def freeze(self) -> None:
         """Stop every process of the group. It does not wait until they have stopped.
 

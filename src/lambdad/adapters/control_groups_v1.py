@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ CONTROLLERS: Final = {MEMORY: "memory", CPU: "cpu", PIDS: "pids", FREEZE: "freez
 """What the kernel calls the controller of each ability."""
 _USAGE: Final = "memory.usage_in_bytes"
 _NOT_SWAPPY: Final = "0"
+_NO_QUOTA: Final = "-1"
 _WATCH_THREADS: Final = 8
 
 
@@ -56,6 +58,11 @@ class GroupV1(ControlGroup):
             return
         quota = str(cpu_quota_us(memory_mb))
         limit_cpu((f"{self._cpu}/cpu.cfs_quota_us", quota), (f"{self._cpu}/cpu.cfs_burst_us", quota))
+
+    def lift_cpu(self) -> None:
+        if self._cpu:
+            with contextlib.suppress(OSError):
+                write_file(f"{self._cpu}/cpu.cfs_quota_us", _NO_QUOTA)
 
     def watch_memory(
         self, loop: asyncio.AbstractEventLoop, threshold_bytes: int, callback: Callable[[], object]

@@ -65,6 +65,11 @@ class GroupV2(ControlGroup):
             (f"{self._directory}/cpu.max", f"{quota} {CPU_PERIOD_US}"), (f"{self._directory}/cpu.max.burst", quota)
         )
 
+    def lift_cpu(self) -> None:
+        if CPU in self._abilities:
+            with contextlib.suppress(OSError):
+                write_file(f"{self._directory}/cpu.max", "max")
+
     def watch_memory(
         self, loop: asyncio.AbstractEventLoop, threshold_bytes: int, callback: Callable[[], object]
     ) -> None:

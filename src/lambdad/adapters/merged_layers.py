@@ -7,13 +7,12 @@ import errno
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from lambdad.adapters.file_blobs import sync_directory
-from lambdad.adapters.zip_packages import UNFINISHED_SUFFIX
+from lambdad.adapters.zip_packages import made_whole
 
 # What a file system answers that has no hard links, has too many of a file, or lies across another.
 _NO_LINK: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -23,21 +22,12 @@ def merge(layers: Sequence[Path], directory: Path) -> None:
     """Lay directories over each other, later ones over earlier ones, so that `directory` holds all or does not exist.
 
     Files are hard links where they can be: nobody may write to them. Where one layer has a file and another a
-    directory, the later one wins. It is written beside its final name, and renamed at the end; when the directory
-    exists already, it stays as it is. Raises OSError when the disk refuses.
+    directory, the later one wins. When the directory exists already, it stays as it is. Raises OSError when the disk
+    refuses.
     """
-    unfinished = Path(tempfile.mkdtemp(UNFINISHED_SUFFIX, f".{directory.name}.", directory.parent))
-    try:
+    with made_whole(directory) as unfinished:
         for layer in layers:
             _lay(layer, unfinished)
-        try:
-            unfinished.rename(directory)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-        sync_directory(directory.parent)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _lay(source: Path, target: Path) -> None:

@@ -44,15 +44,18 @@ def key_of(directory: Path, profile_version_arn: str) -> bytes:
     """
     path = directory / KEYS_DIRECTORY / f"{hashlib.sha256(profile_version_arn.encode()).hexdigest()}.pem"
     profiles = dict(trusted_profiles(directory / TRUSTED_FILE))
+    is_trusted = profile_version_arn in profiles
     if path.exists():
-        return path.read_bytes()
-    if profile_version_arn in profiles:
+        private = path.read_bytes()
+    elif is_trusted:
         raise CannotSign(f"the private key of {profile_version_arn} is not in this data directory")
-    private, public = new_key()
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    _write(path, private)
-    profiles[profile_version_arn] = {"publicKey": public}
-    _write(directory / TRUSTED_FILE, json.dumps(profiles, indent=2).encode())
+    else:
+        private, _ = new_key()
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        _write(path, private)
+    if not is_trusted:  # also where a crash has left the key and no more
+        profiles[profile_version_arn] = {"publicKey": _public_key(private)}
+        _write(directory / TRUSTED_FILE, json.dumps(profiles, indent=2).encode())
     return private
 
 
@@ -104,8 +107,17 @@ def new_key() -> tuple[bytes, str]:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return private, public.decode("ascii")
+    return private, _public_key(private)
+
+
+def _public_key(private: bytes) -> str:
+    from cryptography.hazmat.primitives import serialization
+
+    key: Any = serialization.load_pem_private_key(private, password=None)
+    public: bytes = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return public.decode("ascii")
 
 
 def _made(claims: Mapping[str, Any], key_pem: bytes) -> bytes:

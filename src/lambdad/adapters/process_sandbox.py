@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from lambdad.adapters.connection_owner import socket_inode
+from lambdad.adapters.connection_owner import listener_inode, socket_inode
 from lambdad.adapters.exit_statuses import exit_status
 from lambdad.adapters.extension_ends import KILLED, ExtensionEnds
 from lambdad.adapters.loopback import connected
@@ -186,6 +186,8 @@ class ProcessSandbox:
     async def connect(self, port: int) -> socket.socket:
         if self._killed is not None and self._killed.done():
             raise ConnectionRefusedError("the sandbox has ended")
+        if not self._listens(port):
+            raise ConnectionRefusedError(f"nothing of the sandbox listens on port {port}")
         return await connected(socket.socket(socket.AF_INET, socket.SOCK_STREAM), port)
 
     async def wait(self) -> ExitStatus:
@@ -243,7 +245,13 @@ class ProcessSandbox:
     def owns(self, client: Address, server: Address) -> bool:
         if sys.platform != "linux":
             return True  # there is nobody to ask
-        inode = socket_inode(client, server)
+        return self._holds(socket_inode(client, server))
+
+    def _listens(self, port: int) -> bool:
+        """Whether a connection to the port would reach this sandbox, and not somebody else on the machine."""
+        return sys.platform != "linux" or self._holds(listener_inode(port))
+
+    def _holds(self, inode: int | None) -> bool:
         if inode is None:
             return False
         pids = self._pids()

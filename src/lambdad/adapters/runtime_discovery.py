@@ -281,17 +281,22 @@ class _KnownVersions:
         self._changed = True
 
     def save(self) -> None:
-        """Write the file if anything is new, without the programs that are gone."""
+        """Write the file if anything is new, without the programs that are gone; on a full disk, another time."""
         if not self._changed:
             return
         here = {path: known for path, known in self._loaded().items() if os.path.exists(path)}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=self._path.parent, prefix=f".{self._path.name}.", delete=False
-        ) as file:
-            json.dump(here, file, indent=1, sort_keys=True)
-        os.replace(file.name, self._path)
-        self._changed = False
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
+        except OSError:
+            return
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                json.dump(here, file, indent=1, sort_keys=True)
+            os.replace(name, self._path)
+            self._changed = False
+        except OSError:
+            os.unlink(name)
 
     def _loaded(self) -> dict[str, dict[str, str | int]]:
         if self._versions is None:

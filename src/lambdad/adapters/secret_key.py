@@ -13,14 +13,19 @@ _BYTES: Final = 32
 _LENGTH: Final = 2 * _BYTES
 
 
-def secret_key(path: Path) -> str:
-    """The secret in a file that only this user may read, made when there is none. Raises OSError."""
+def secret_key(path: Path, *, replaces_others: bool = True) -> str:
+    """The secret in a file that only this user may read, made when there is none. Raises OSError.
+
+    A file that holds something else is replaced, or with `replaces_others=False` left alone: raises ValueError.
+    """
     try:
         key = path.read_text("ascii", errors="replace")
     except FileNotFoundError:
         key = ""
     if len(key) == _LENGTH:
         return key
+    if key and not replaces_others:
+        raise ValueError("it holds no key")
     key = secrets.token_hex(_BYTES)
     unfinished = path.with_name(f"{path.name}.unfinished")
     unfinished.unlink(missing_ok=True)

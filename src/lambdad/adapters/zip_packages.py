@@ -72,23 +72,32 @@ def inspect(package: bytes | Path, max_unzipped_bytes: int = UNZIPPED_BYTES) -> 
 def unpack(package: bytes | Path, directory: Path, max_unzipped_bytes: int = UNZIPPED_BYTES) -> None:
     """Unpack an archive so that `directory` either holds all of it, on disk, or does not exist.
 
-    It is written beside its final name (ending in `.unfinished`, which a crash may leave) and renamed at the end. When
-    the directory exists already, it stays as it is. Raises InvalidParameterValueException as `inspect` does, and
+    When the directory exists already, it stays as it is. Raises InvalidParameterValueException as `inspect` does, and
     OSError when the disk refuses.
     """
     with _opened(package) as file, _archive(file, max_unzipped_bytes) as (archive, contents):
         directory.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(UNFINISHED_SUFFIX, f".{directory.name}.", directory.parent))
-        try:
+        with made_whole(directory) as unfinished:
             _write(archive, contents, unfinished)
-            try:
-                unfinished.rename(directory)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-            sync_directory(directory.parent)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def made_whole(directory: Path) -> Iterator[Path]:
+    """A directory to fill, which takes the place of `directory` at the end of the block, unless there is one by then.
+
+    It lies beside it (its name ends in `.unfinished`: a crash may leave it). Raises OSError when the disk refuses.
+    """
+    unfinished = Path(tempfile.mkdtemp(UNFINISHED_SUFFIX, f".{directory.name}.", directory.parent))
+    try:
+        yield unfinished
+        try:
+            unfinished.rename(directory)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        sync_directory(directory.parent)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @contextmanager

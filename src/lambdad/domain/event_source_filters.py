@@ -62,8 +62,10 @@ def _data(value: Any, *, encoded: bool) -> tuple[Any, bool]:
     """The data of a record, and whether it is JSON: an object or an array. Anything else counts as plain text."""
     if not isinstance(value, str):
         return value, False
-    text = base64.b64decode(value).decode("utf-8", "replace") if encoded else value
+    text = value
     try:
+        if encoded:
+            text = base64.b64decode(value).decode("utf-8", "replace")
         document = json.loads(text)
     except (ValueError, RecursionError):
         return text, False

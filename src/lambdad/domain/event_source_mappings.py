@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final, TypedDict
 
 from lambdad.domain import destinations, quotas
@@ -167,6 +167,8 @@ STREAM_ONLY: Final = {
 }
 """The settings that queues do not have, with the names of their parameters."""
 
+_DEFAULTS: Final = {field.name: field.default for field in fields(EventSourceMapping)}
+
 
 def parse_source(arn: str) -> EventSource:
     """What an ARN names. Raises InvalidParameterValueException for what is no event source, or not one of lambdad's."""
@@ -200,8 +202,9 @@ def no_such_mapping() -> ResourceNotFoundException:
 def check_settings(source: EventSource, settings: MappingSettings) -> None:
     """Whether these settings exist for such a source. Raises InvalidParameterValueException."""
     foreign = QUEUE_ONLY if source.kind is not SourceKind.QUEUE else tuple(STREAM_ONLY)
+    given = dict(settings)
     for name in foreign:
-        if settings.get(name):
+        if given.get(name, _DEFAULTS[name]) != _DEFAULTS[name]:
             parameter = STREAM_ONLY.get(name, "ScalingConfig")
             if name == "starting_position":
                 raise InvalidParameterValueException(f"Unsupported starting position for arn type: {source.arn}")

@@ -31,7 +31,7 @@ BINARY_TYPE: Final = "application/octet-stream"
 # What curl says of anything it posts: a runtime written in a shell sends its JSON so.
 _JSON_TYPES: Final = (JSON_TYPE, "application/x-www-form-urlencoded")
 _TEXT_TYPES: Final = ("application/json", "application/xml", "application/javascript")
-_HOP_BY_HOP: Final = frozenset(
+HOP_BY_HOP: Final = frozenset(
     {
         "connection",
         "expect",
@@ -46,7 +46,7 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )
 """Of the connection, not of the message: https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1"""
-_OWN_HEADERS: Final = _HOP_BY_HOP | {"content-length", "x-amzn-requestid", "x-amzn-trace-id"}
+_OWN_HEADERS: Final = HOP_BY_HOP | {"content-length", "x-amzn-requestid", "x-amzn-trace-id"}
 """What a function cannot say: the framing is the server's, and the last two are lambdad's own."""
 _REMAPPED: Final = frozenset({"www-authenticate"})
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -96,7 +96,7 @@ class HttpResponse:
 def event(request: HttpRequest, endpoint: Endpoint) -> bytes:
     """The payload that a function is invoked with."""
     moment = datetime.fromtimestamp(request.time_s, UTC)
-    headers = {name: value for name, value in request.headers.items() if name not in _HOP_BY_HOP and name != "cookie"}
+    headers = {name: value for name, value in request.headers.items() if name not in HOP_BY_HOP and name != "cookie"}
     document: dict[str, Any] = {
         "version": "2.0",
         "routeKey": "$default",

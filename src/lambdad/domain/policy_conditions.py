@@ -106,7 +106,12 @@ def _check_value(operator: str, value: str) -> None:
 
 
 def arn_like(pattern: str, arn: str) -> bool:
-    """The operator ArnLike: each of an ARN's six parts by itself, with `*` for any characters and `?` for one."""
+    """The operator ArnLike: each of an ARN's six parts by itself, with `*` for any characters and `?` for one.
+
+    `*` alone is every ARN.
+    """
+    if pattern == "*":
+        return True
     patterns, parts = pattern.split(":", _ARN_PARTS - 1), arn.split(":", _ARN_PARTS - 1)
     return len(patterns) == len(parts) and all(map(matches_pattern, patterns, parts))
 

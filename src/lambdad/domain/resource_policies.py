@@ -19,6 +19,7 @@ from lambdad.domain.policy_conditions import Condition, MalformedPolicy, matches
 from lambdad.domain.record_kinds import RecordKind
 
 INVOKE_FUNCTION: Final = "lambda:InvokeFunction"
+INVOKE_FUNCTION_URL: Final = "lambda:InvokeFunctionUrl"
 SOURCE_ARN: Final = "AWS:SourceArn"
 SOURCE_ACCOUNT: Final = "AWS:SourceAccount"
 SOURCE_IP: Final = "aws:SourceIp"
@@ -150,8 +151,15 @@ class Grant:
     invoked_via_function_url: bool | None = None
 
     def statement(self, resource: str) -> Statement:
-        """The statement for the ARN `resource`. Raises InvalidParameterValueException for what is no principal."""
+        """The statement for the ARN `resource`.
+
+        Raises InvalidParameterValueException for what is no principal, and a FunctionUrlAuthType with another action.
+        """
         kind, principal = _principal(self.principal)
+        if self.function_url_auth_type is not None and self.action != INVOKE_FUNCTION_URL:
+            raise InvalidParameterValueException(
+                f"FunctionUrlAuthType is only supported for {INVOKE_FUNCTION_URL} action"
+            )
         equals = {
             SOURCE_ACCOUNT: self.source_account,
             "aws:PrincipalOrgID": self.principal_org_id,

@@ -36,7 +36,7 @@ from lambdad.domain.http_payloads import (
     MalformedResponse,
     has_body,
 )
-from lambdad.domain.resource_policies import ANONYMOUS, INVOKE_FUNCTION, AccessRequest, Verdict
+from lambdad.domain.resource_policies import ANONYMOUS, INVOKE_FUNCTION, INVOKE_FUNCTION_URL, AccessRequest, Verdict
 from lambdad.domain.tracing import accepted_trace
 from lambdad.ingress.internal import PREFIX as INTERNAL_PREFIX
 from lambdad.ingress.messages import BodyTooLarge, BrokenAnswer, Request, Response
@@ -51,7 +51,6 @@ from lambdad.services.permissions import PermissionsService
 
 PATH_PREFIX: Final = f"{INTERNAL_PREFIX}urls/"
 
-_INVOKE_URL: Final = "lambda:InvokeFunctionUrl"
 _AUTH_TYPE: Final = "lambda:FunctionUrlAuthType"
 _VIA_URL: Final = "lambda:InvokedViaFunctionUrl"
 _FORBIDDEN: Final = (
@@ -191,7 +190,8 @@ class FunctionUrls:
         around = {"aws:SourceIp": request.client, "aws:SecureTransport": "false"}
         if identity is not None:
             around["aws:PrincipalAccount"] = identity.account_id
-        for action, context in ((_INVOKE_URL, {_AUTH_TYPE: config.auth_type}), (INVOKE_FUNCTION, {_VIA_URL: "true"})):
+        url, via_url = {_AUTH_TYPE: config.auth_type}, {_VIA_URL: "true"}
+        for action, context in ((INVOKE_FUNCTION_URL, url), (INVOKE_FUNCTION, via_url)):
             verdict = await self._permissions.verdict(
                 config.reference, AccessRequest(action, principal, {**around, **context})
             )
@@ -274,6 +274,8 @@ async def _streamed(stream: ResponseStream, method: str) -> Response:
         outcome = await stream.outcome
         if outcome.failed:
             return _failure()
+        if outcome.content_type == INTEGRATION_RESPONSE:
+            return _whole(http_payloads.response(outcome.payload, outcome.content_type))
         answer = http_payloads.of_stream(outcome.content_type)
         return Response(answer.status, answer.headers, outcome.payload)
     try:

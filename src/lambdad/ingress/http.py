@@ -38,6 +38,8 @@ HEAD_SECONDS: Final = 30.0
 # How long a body may pause.
 BODY_SECONDS: Final = 60.0
 IDLE_SECONDS: Final = 300.0
+# How long a client may read nothing of an answer that waits for it.
+UNREAD_SECONDS: Final = 300.0
 BACKLOG: Final = 2048
 PIPELINED_REQUESTS: Final = 16
 # Below this, head and body go out as one buffer; above, copying would cost more than a second buffer.
@@ -146,12 +148,15 @@ class HttpConnection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: dict[str, str] = {}
+        # What has come since a head, a part of a body or a request was complete: of a head, or what frames a body.
         self._head_bytes = 0
         self._in_head = True
         self._body: Body | None = None
         self._queue: deque[Request] = deque()
         self._writable: asyncio.Event | None = None
         self._since = self._loop.time()
+        self._unread_bytes = 0
+        self._unread_since = self._since
         self._reading = True
         self._gone = False
         self._refusal = b""
@@ -180,8 +185,7 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._gone or self._refusal:
             return
-        if self._in_head:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -189,7 +193,7 @@ class HttpConnection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._refuse(HTTPStatus.BAD_REQUEST, "Bad Request")
         else:
-            if self._in_head and self._head_bytes > HEAD_BYTES:
+            if self._head_bytes > HEAD_BYTES:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "Request header fields too large")
         if not self.is_busy:
             self._go_on()
@@ -228,6 +232,8 @@ class HttpConnection(asyncio.Protocol):
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # trailers are no headers (RFC 9110, 6.5.1)
         key = name.decode("latin-1").lower()
         text = value.rstrip(b" \t").decode("latin-1")  # the parser leaves it on (RFC 9110, 5.5)
         if key in self._headers:
@@ -239,6 +245,7 @@ class HttpConnection(asyncio.Protocol):
         if self._parser.should_upgrade():
             return
         self._in_head = False
+        self._head_bytes = 0
         self._since = self._loop.time()
         expects = self._headers.get("expect", "").lower() == "100-continue"
         body = self._body = Body(self._send_continue if expects else _nothing, self._hold)
@@ -256,6 +263,7 @@ class HttpConnection(asyncio.Protocol):
             self._pause_reading()
 
     def on_body(self, chunk: bytes) -> None:
+        self._head_bytes = 0
         if self._body is not None:
             self._since = self._loop.time()
             self._body.feed(chunk)
@@ -429,7 +437,13 @@ class HttpConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def close_if_overdue(self, now: float) -> None:
-        """Close a connection that has been sending a head, or nothing, for too long."""
+        """Close a connection that has been sending a head, or nothing, or has read nothing, for too long."""
+        unread_bytes = self._transport.get_write_buffer_size()
+        if not unread_bytes or unread_bytes != self._unread_bytes:
+            self._unread_bytes, self._unread_since = unread_bytes, now
+        elif now - self._unread_since > UNREAD_SECONDS:
+            self._transport.abort()
+            return
         if self.is_busy:
             stalled = self._reading and self._body is not None and not self._body.complete
             if stalled and now - self._since > BODY_SECONDS:

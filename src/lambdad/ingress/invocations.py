@@ -10,13 +10,14 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from typing import Final
 from urllib.parse import parse_qs, unquote
 
 from lambdad.domain import quotas
 from lambdad.domain.arns import FunctionReference, parse_foreign_name, parse_function_name
 from lambdad.domain.errors import (
+    InvalidParameterValueException,
     InvalidRequestContentException,
     RequestEntityTooLargeException,
     ValidationException,
@@ -88,7 +89,10 @@ class Invocations:
         version, stream = await self._invoke.invoke_stream(prepared)
         headers = _headers(call, version, prepared)
         headers[0] = ("Content-Type", "application/vnd.amazon.eventstream")
-        return Response(200, headers, _events(stream, tail_log=prepared.tail_log))
+        # Its reading has begun before it is handed on: when nobody takes it, the function is held back no more.
+        chunks = aiter(stream.chunks)
+        first = await anext(chunks, b"")
+        return Response(200, headers, _events(first, chunks, stream, tail_log=prepared.tail_log))
 
     async def _prepared(self, call: Call, name: str, request: Request) -> InvokeRequest:
         """What a request asks for, of a function of the caller's account or of one that lets the caller in."""
@@ -123,6 +127,7 @@ def _prepare(call: Call, reference: FunctionReference, request: Request, payload
     else:
         check_json(payload)
     headers = request.headers
+    _check_modes(headers)
     return InvokeRequest(
         reference,
         call.request_id,
@@ -131,6 +136,20 @@ def _prepare(call: Call, reference: FunctionReference, request: Request, payload
         trace=headers.get("x-amzn-trace-id"),
         tail_log=_choice(request, "x-amz-log-type", "logType", _LOG_TYPES, "None") == "Tail",
     )
+
+
+def _check_modes(headers: Mapping[str, str]) -> None:
+    """Refuses what only functions understand that have a TenancyConfig or a DurableConfig: none has one here.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/tenant-isolation-troubleshooting.html
+    """
+    if "x-amz-tenant-id" in headers:
+        raise InvalidParameterValueException(
+            "The invoked function is not enabled with tenancy configuration. "
+            "Remove the tenant ID from your request and try again."
+        )
+    if "x-amz-durable-execution-name" in headers:
+        raise InvalidParameterValueException("DurableExecutionName is not supported by lambdad yet.")
 
 
 def _qualifier(request: Request) -> str | None:
@@ -175,19 +194,28 @@ def _headers(call: Call, version: FunctionVersion, prepared: InvokeRequest) -> l
     return headers
 
 
-async def _events(stream: ResponseStream, *, tail_log: bool) -> AsyncGenerator[bytes, None]:
-    async for chunk in stream.chunks:
-        for start in range(0, len(chunk), _CHUNK_BYTES):
-            yield event_stream.payload_chunk(chunk[start : start + _CHUNK_BYTES])
+async def _events(
+    first: bytes, chunks: AsyncGenerator[bytes, None], stream: ResponseStream, *, tail_log: bool
+) -> AsyncGenerator[bytes, None]:
+    for event in _payload_chunks(first):
+        yield event
+    async for chunk in chunks:
+        for event in _payload_chunks(chunk):
+            yield event
     outcome: Outcome = await stream.outcome
     if outcome.failed:
         details = outcome.payload.decode("utf-8", "replace")
         log = _log_result(outcome, tail_log=tail_log)
         yield event_stream.invoke_complete(outcome.error_type, details, log)
         return
-    for start in range(0, len(outcome.payload), _CHUNK_BYTES):
-        yield event_stream.payload_chunk(outcome.payload[start : start + _CHUNK_BYTES])
+    for event in _payload_chunks(outcome.payload):
+        yield event
     yield event_stream.invoke_complete(None, None, _log_result(outcome, tail_log=tail_log))
+
+
+def _payload_chunks(payload: bytes) -> Iterator[bytes]:
+    for start in range(0, len(payload), _CHUNK_BYTES):
+        yield event_stream.payload_chunk(payload[start : start + _CHUNK_BYTES])
 
 
 def _log_result(outcome: Outcome, *, tail_log: bool) -> str | None:

@@ -46,6 +46,8 @@ CONNECTIONS: Final = 128
 """So many an environment's own processes may have at once."""
 STRANGERS: Final = 16
 """So many others wait for their refusal; more are cut off at once."""
+PIPELINED: Final = 16
+"""So many requests may arrive together; a runtime's answer and its next request are two."""
 HEAD_BYTES: Final = 64 * 1024
 HEAD_SECONDS: Final = 30.0
 _BACKLOG: Final = 64
@@ -164,6 +166,9 @@ class RuntimeConnection(asyncio.Protocol):
         self._awaits_head = True
         # What has come since a head, a part of a body or a request was complete.
         self._incomplete_bytes = 0
+        self._arrived_together = 0
+        self._is_held = False
+        self._is_full = False
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
@@ -215,10 +220,23 @@ class RuntimeConnection(asyncio.Protocol):
     def close(self) -> None:
         self._transport.close()
 
+    def pause_writing(self) -> None:
+        """Who does not read the answers is not listened to, or they would fill our memory."""
+        self._is_full = True
+        self._flow()
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        self._flow()
+
     def _hold(self, hold: bool) -> None:
+        self._is_held = hold
+        self._flow()
+
+    def _flow(self) -> None:
         if self._transport.is_closing():
             return
-        if hold:
+        if self._is_held or self._is_full:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
@@ -229,10 +247,11 @@ class RuntimeConnection(asyncio.Protocol):
                 self._keep_out(data)
             return
         self._incomplete_bytes += len(data)
+        self._arrived_together = 0
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._transport.close()
+            self._transport.close()  # with what has been answered
             return
         if self._incomplete_bytes and self._in_head and not self._awaits_head:
             self._awaits_head = True
@@ -251,6 +270,9 @@ class RuntimeConnection(asyncio.Protocol):
             self._transport.close()
 
     def on_message_begin(self) -> None:
+        self._arrived_together += 1
+        if self._arrived_together > PIPELINED:
+            raise httptools.HttpParserError("so many requests at once would keep all others waiting")
         self._target = b""
         self._headers = {}
 

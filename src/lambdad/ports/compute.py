@@ -47,7 +47,9 @@ class ComputeHost(Protocol):
         """
 
     async def invoke(self, version: FunctionVersion, invocation: Invocation) -> Outcome:
-        """Run an invocation to its end. A failing function is an Outcome; raises ServiceError for anything else."""
+        """Run an invocation to its end. A failing function is an Outcome; raises ServiceError for anything else,
+        and BlobNotFound when the code of the version is gone.
+        """
 
     async def invoke_stream(self, version: FunctionVersion, invocation: Invocation) -> ResponseStream:
         """The same, answering as soon as the function has begun to respond."""
@@ -62,10 +64,13 @@ class ComputeHost(Protocol):
         """What there is this instant of a version's provisioned environments."""
 
     def retire(self, version: FunctionVersion) -> None:
-        """Its configuration or code is no longer current: stop idle environments, and busy ones when they finish."""
+        """Its configuration or code is no longer current: stop idle environments, and busy ones when they finish.
+
+        Invocations that wait for one already still get one.
+        """
 
     def unused(self, code_sha256: str) -> asyncio.Future[None]:
-        """Done when no environment runs this package."""
+        """Done when no environment runs this package, or is being started with it."""
 
     def status(self) -> Mapping[str, Any]:
         """What the host holds, for people."""

@@ -119,7 +119,7 @@ class Sandbox(Protocol):
     async def connect(self, port: int) -> socket.socket:
         """A TCP connection to a port of the sandbox's own loopback, non-blocking.
 
-        Raises OSError: also when the sandbox has ended, and after two seconds.
+        Raises OSError: also when the sandbox has ended, when another one listens there, and after two seconds.
         """
 
     async def wait(self) -> ExitStatus:

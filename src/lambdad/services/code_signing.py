@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/configuration-codesigning.html
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from lambdad.domain import code_signing
@@ -23,6 +23,7 @@ from lambdad.domain.metric_names import MetricName
 from lambdad.ports.clock import Clock
 from lambdad.ports.package_signatures import PackageSignatures
 from lambdad.ports.store import Store, Tables
+from lambdad.services import tags
 from lambdad.services.metrics import Metrics
 from lambdad.services.references import require_function, require_unqualified
 
@@ -45,9 +46,15 @@ class CodeSigningService:
         self._clock = clock
 
     async def create(
-        self, account_id: str, region: str, profile_version_arns: Sequence[str], policy: str | None, description: str
+        self,
+        account_id: str,
+        region: str,
+        profile_version_arns: Sequence[str],
+        policy: str | None,
+        description: str,
+        new_tags: Mapping[str, str],
     ) -> CodeSigningConfig:
-        """Add a configuration; without a policy it warns."""
+        """Add a configuration; without a policy it warns. Raises InvalidParameterValueException for odd tags."""
         config = CodeSigningConfig(
             account_id,
             region,
@@ -57,7 +64,12 @@ class CodeSigningService:
             description,
             timestamp(self._clock.time()),
         )
-        await self._store.write(lambda tables: tables.put_record(CODE_SIGNING_CONFIGS, config))
+
+        def work(tables: Tables) -> None:
+            tables.put_record(CODE_SIGNING_CONFIGS, config)
+            tags.put_new(tables, config.arn, new_tags)
+
+        await self._store.write(work)
         return config
 
     async def get(self, arn: str) -> CodeSigningConfig:
@@ -98,12 +110,9 @@ class CodeSigningService:
                     "Remove it from all functions first."
                 )
             tables.delete_record(CODE_SIGNING_CONFIGS, config.account_id, config.region, config.id)
+            tags.forget(tables, config.arn)
 
         await self._store.write(work)
-
-    async def exists(self, arn: str) -> bool:
-        """Whether there is such a configuration: it can have tags."""
-        return await self._store.read(lambda tables: _find(tables, arn) is not None)
 
     async def list(
         self, account_id: str, region: str, after: str, limit: int
@@ -184,6 +193,12 @@ class CodeSigningService:
             tables.put_function(replace(function, code_signing_config_arn=arn))
 
         await self._store.write(work)
+
+
+def exists(tables: Tables, arn: str) -> bool:
+    """Whether there is a configuration of this ARN, as tags are asked for it."""
+    config = _find(tables, arn)
+    return config is not None and config.arn == arn
 
 
 def require_config(tables: Tables, arn: str) -> CodeSigningConfig:

@@ -92,6 +92,7 @@ class ConcurrencyService:
         self._set_aside: dict[Namespace, int] = {}
         self._stale: dict[Namespace, dict[str, object]] = {}
         self._unreserved: Counter[Namespace] = Counter()
+        self._admitted: Counter[Namespace] = Counter()
         self._running: Counter[FunctionKey] = Counter()
         self._provisioned: dict[FunctionKey, _ProvisionedPart] = {}
 
@@ -185,7 +186,7 @@ class ConcurrencyService:
 
     async def enter(self, key: FunctionKey, reserved: int | None, version: str = LATEST) -> Admission:
         """Count an invocation in, or raise TooManyRequestsException. Every admission is given back to `leave`."""
-        if reserved is None:
+        if not self.can_tell(key):
             await self.unreserved_limit((key.account_id, key.region))
         return self.enter_now(key, reserved, version)
 
@@ -196,28 +197,33 @@ class ConcurrencyService:
 
     def enter_now(self, key: FunctionKey, reserved: int | None, version: str = LATEST) -> Admission:
         """The same without waiting, once the account's limit is known."""
+        namespace = (key.account_id, key.region)
+        running = self._running[key]
+        # What is provisioned or reserved may have changed since others were let in: the limits hold for all together.
+        if reserved is not None and running >= reserved:
+            raise throttled(RESERVED_LIMIT_EXCEEDED)
+        if self._admitted[namespace] >= quotas.CONCURRENT_EXECUTIONS:
+            raise throttled(ACCOUNT_LIMIT_EXCEEDED)
         part = self._provisioned.get(key) if self._provisioned else None
+        provisioned = None
         if part is not None and part.has_room(version):
             part.used[version] += 1
-            self._running[key] = running = self._running[key] + 1
-            return Admission(key, reserved, running, version)
-        if reserved is not None:
-            limit, running = reserved, self._running[key]
-            if part is not None:
-                limit, running = limit - part.total, running - part.used.total()
-            if running >= limit:
+            provisioned = version
+        elif reserved is not None:
+            if part is not None and running - part.used.total() >= reserved - part.total:
                 raise throttled(RESERVED_LIMIT_EXCEEDED)
         else:
-            namespace = (key.account_id, key.region)
             if self._unreserved[namespace] >= quotas.CONCURRENT_EXECUTIONS - self._set_aside.get(namespace, 0):
                 raise throttled(ACCOUNT_LIMIT_EXCEEDED)
             self._unreserved[namespace] += 1
-        self._running[key] = running = self._running[key] + 1
-        return Admission(key, reserved, running)
+        self._admitted[namespace] += 1
+        self._running[key] = running = running + 1
+        return Admission(key, reserved, running, provisioned)
 
     def leave(self, admission: Admission) -> None:
         """An invocation is over."""
         key = admission.key
+        self._admitted[key.account_id, key.region] -= 1
         self._running[key] -= 1
         if not self._running[key]:
             del self._running[key]

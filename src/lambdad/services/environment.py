@@ -58,6 +58,7 @@ class Environment(Sandboxed):
         self.initialization_type = initialization_type
         self.log_stream = log_stream
         self.retired = False
+        """Its owner's: it is to end when it is idle and nobody waits for it."""
         self.idle_since = 0.0
         self._on_idle = on_idle
         self._on_end = on_end
@@ -237,10 +238,7 @@ class Environment(Sandboxed):
         if asks_again:
             return
         self.idle_since = self._clock.monotonic()
-        if self.retired:
-            self.begin_stop()
-        else:
-            self._on_idle(self)
+        self._on_idle(self)
 
     def _extensions_are_done(self, running: Running) -> None:
         """An invocation that was answered is over."""

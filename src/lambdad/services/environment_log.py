@@ -233,6 +233,8 @@ class EnvironmentLog:
 
         `duration_ms` is since it was given the event.
         """
+        if self._telemetry is None and not self._platform_log.is_json:
+            return  # most functions, on the way of every invocation
         status = _status(outcome)
         if self._telemetry is None and not self._platform_log.writes_runtime_done(status):
             return

@@ -45,6 +45,7 @@ from lambdad.ports.backends import Attention, Backends, NeighbourAnswer, Neighbo
 from lambdad.ports.clock import Clock
 from lambdad.ports.neighbours import NeighbourRefused, NeighbourUnavailable
 from lambdad.ports.store import Store, StoreUnavailable, Tables
+from lambdad.services import tags
 from lambdad.services.json_neighbours import JsonNeighbours
 from lambdad.services.pollers.batches import BatchInvoker, Invoker
 from lambdad.services.pollers.queues import QueueClient, QueuePoller
@@ -80,14 +81,6 @@ class Poller(Protocol):
     async def stop(self) -> None: ...
 
 
-class Tags(Protocol):
-    """Keeps the tags of new mappings, by their ARNs, and forgets those of mappings that are gone."""
-
-    async def put_new(self, arn: str, tags: Mapping[str, str]) -> None: ...
-
-    async def forget(self, arn: str) -> None: ...
-
-
 @dataclass(slots=True)
 class _Reading:
     """A poller at work for a mapping as it was when it began."""
@@ -107,7 +100,6 @@ class EventSourceMappings:
         backends: Backends,
         dispatcher: Accepts,
         clock: Clock,
-        tags: Tags | None = None,
     ) -> None:
         self._store = store
         self._invoke = invoke
@@ -115,7 +107,6 @@ class EventSourceMappings:
         self._calls = JsonNeighbours(backends)
         self._dispatcher = dispatcher
         self._clock = clock
-        self._tags = tags
         self._mappings: dict[str, EventSourceMapping] = {}
         """Every one that there is, by its UUID, as it is on disk."""
         self._readings: dict[str, _Reading] = {}
@@ -129,7 +120,7 @@ class EventSourceMappings:
     # Operations
 
     async def create(
-        self, function: FunctionReference, source_arn: str, settings: MappingSettings, tags: Mapping[str, str]
+        self, function: FunctionReference, source_arn: str, settings: MappingSettings, new_tags: Mapping[str, str]
     ) -> Shown:
         """Raises InvalidParameterValueException, ResourceConflictException, and ServiceException when the source does
         not answer.
@@ -157,10 +148,9 @@ class EventSourceMappings:
                 if other.source_arn == source_arn and other.function == function and not other.is_deleting:
                     raise _conflict(source, other)
             tables.put_record(EVENT_SOURCE_MAPPINGS, mapping)
+            tags.put_new(tables, mapping.arn, new_tags)
 
         await self._store.write(work)
-        if tags and self._tags is not None:
-            await self._tags.put_new(mapping.arn, tags)
         return self._changed(mapping, MappingState.CREATING)
 
     async def get(self, account_id: str, region: str, uuid: str) -> Shown:
@@ -233,11 +223,6 @@ class EventSourceMappings:
             return deleted
 
         return self._changed(await self._store.write(work), MappingState.DELETING)
-
-    async def exists(self, arn: str) -> bool:
-        """Whether there is a mapping of this ARN, as tags are asked for it."""
-        mapping = self._mappings.get(arn.rpartition(":")[2])
-        return mapping is not None and mapping.arn == arn and not mapping.is_deleting
 
     # Life
 
@@ -359,10 +344,9 @@ class EventSourceMappings:
             for checkpoint in tables.records(SHARD_CHECKPOINTS, *key):
                 tables.delete_record(SHARD_CHECKPOINTS, *key, checkpoint.shard_id)
             tables.delete_record(EVENT_SOURCE_MAPPINGS, *key)
+            tags.forget(tables, mapping.arn)
 
         await self._store.write(work)
-        if self._tags is not None:
-            await self._tags.forget(mapping.arn)
         self._mappings.pop(mapping.uuid, None)
         self._on_the_way.pop(mapping.uuid, None)
         self._results.pop(mapping.uuid, None)
@@ -467,6 +451,13 @@ class EventSourceMappings:
             await stream_client(self._calls, source).shards()
         except NeighbourRefused as error:
             raise InvalidParameterValueException(f"Stream not found: {source.arn}") from error
+
+
+def exists(tables: Tables, arn: str) -> bool:
+    """Whether there is a mapping of this ARN, as tags are asked for it."""
+    _, _, _, region, account_id, _, uuid = arn.split(":", 6)
+    mapping = tables.record(EVENT_SOURCE_MAPPINGS, account_id, region, uuid)
+    return mapping is not None and mapping.arn == arn and not mapping.is_deleting
 
 
 def _invokes(mapping: EventSourceMapping, function: FunctionReference) -> bool:

@@ -153,13 +153,16 @@ class FunctionUrlsService:
             self._by_id = {config.url_id: config for config in every}
             self._is_read = True
         while self._changed:
-            keys = frozenset(self._changed)
-            self._changed.clear()
-            configs = await self._store.read(
-                lambda tables, keys=keys: [  # type: ignore[misc]
-                    config for key in keys for config in tables.records(FUNCTION_URL_CONFIGS, *key.parts)
-                ]
-            )
+            keys, self._changed = self._changed, set()
+            try:
+                configs = await self._store.read(
+                    lambda tables, keys=keys: [  # type: ignore[misc]
+                        config for key in keys for config in tables.records(FUNCTION_URL_CONFIGS, *key.parts)
+                    ]
+                )
+            except BaseException:  # also when the reader's client goes: what has changed is yet to be read
+                self._changed |= keys
+                raise
             kept = {url_id: config for url_id, config in self._by_id.items() if config.key not in keys}
             self._by_id = kept | {config.url_id: config for config in configs}
 

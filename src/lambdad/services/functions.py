@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,9 +23,10 @@ from lambdad.domain.functions import (
     new_revision_id,
     timestamp,
 )
-from lambdad.domain.layers import archives_of
+from lambdad.domain.layers import LayerUse, archives_of
 from lambdad.domain.logging_configs import merged_logging
 from lambdad.domain.packages import PackageInfo
+from lambdad.domain.runtimes import UpdateRuntimeOn
 from lambdad.domain.sealed_environments import SealedEnvironment
 from lambdad.ports.clock import Clock
 from lambdad.ports.compute import ComputeHost
@@ -105,7 +107,7 @@ class FunctionsService:
         """
         draft = replace(await self._checked(draft), layers=await self._layers.resolve(draft, layers))
         await self._check_dead_letter(draft)
-        async with self._code.retain(archives_of(draft.layers)), self._code.hold(package) as info:
+        async with self._kept(draft.layers), self._code.hold(package) as info:
             signature = await self._code_signing.check(
                 code_signing_config_arn, draft.key, info.sha256_hex, draft.layers
             )
@@ -126,7 +128,7 @@ class FunctionsService:
                 return self._publish(tables, latest, None) if publish else latest
 
             shown = await self._store.write(work)
-        self._created(latest)
+            self._created(latest)  # at once: whatever changes it is told of later
         return shown
 
     async def get(self, reference: FunctionReference) -> FunctionDetails:
@@ -170,6 +172,7 @@ class FunctionsService:
 
             def work(tables: Tables) -> tuple[FunctionVersion, FunctionVersion]:
                 latest = self._latest(tables, reference, revision_id)
+                _check_still(latest, _interpreter(latest) == _interpreter(current))
                 check_storage(tables, key.account_id, key.region, info.code_size - latest.code_size)
                 updated = renewed(latest, info, signature)
                 _check_contents(tables, updated)
@@ -195,8 +198,6 @@ class FunctionsService:
             changes = {**changes, "sealed_environment": None}
         if "layers" in changes:
             changes = {**changes, "layers": await self._layers.resolve(current, changes["layers"])}
-            signing = details.function.code_signing_config_arn
-            await self._code_signing.check(signing, current.key, None, changes["layers"])
         wanted = await self._checked(_changed_configuration(current, changes), current)
         if "dead_letter_arn" in changes:
             await self._check_dead_letter(wanted)
@@ -206,14 +207,16 @@ class FunctionsService:
 
         def work(tables: Tables) -> tuple[FunctionVersion, FunctionVersion]:
             latest = self._latest(tables, reference, revision_id)
-            if reseals and _seal(latest) != _seal(current):
-                raise ResourceConflictException(UPDATE_IN_PROGRESS.format(latest.key.arn))
+            _check_still(latest, _interpreter(latest) == _interpreter(current))
+            _check_still(latest, not reseals or _seal(latest) == _seal(current))
             updated = self._stamped(_changed_configuration(latest, changes))
             _check_contents(tables, updated)
             tables.put_version(updated)
             return latest, updated
 
-        async with self._code.retain(archives_of(changes.get("layers", ()))):
+        layers = changes.get("layers", ())
+        async with self._kept(layers):
+            await self._code_signing.check(details.function.code_signing_config_arn, current.key, None, layers)
             replaced, updated = await self._store.write(work)
         self._retire(replaced)
         return updated
@@ -347,6 +350,14 @@ class FunctionsService:
         runtime_version = await runtime_versions.after_update(self._runtimes, version, before)
         return await self.environments.seal(replace(version, runtime_version=runtime_version), before)
 
+    @asynccontextmanager
+    async def _kept(self, layers: Sequence[LayerUse]) -> AsyncIterator[None]:
+        """Have the archives of layers stay for the time of the block. Raises InvalidParameterValueException."""
+        async with self._code.retain(archives_of(layers)):
+            if layers:  # one may have gone since it was resolved
+                await self._store.read(lambda tables: require_archives(tables, layers))
+            yield
+
     async def _check_dead_letter(self, version: FunctionVersion) -> None:
         """Whether a version's failed events can go where it wants them. Raises InvalidParameterValueException."""
         if version.dead_letter_arn:
@@ -423,6 +434,18 @@ def _changed_configuration(latest: FunctionVersion, changes: Mapping[str, Any]) 
     if "logging" in fields:
         fields["logging"] = merged_logging(latest.logging, fields["logging"])
     return replace(latest, **fields)
+
+
+def _check_still(latest: FunctionVersion, is_same: bool) -> None:
+    """Raises ResourceConflictException where what a change was made from has been changed meanwhile."""
+    if not is_same:
+        raise ResourceConflictException(UPDATE_IN_PROGRESS.format(latest.key.arn))
+
+
+def _interpreter(version: FunctionVersion) -> tuple[str, str, str]:
+    """What the interpreter that is recorded of a version follows from; where it is held, that is itself."""
+    held = version.runtime_version if version.update_runtime_on == UpdateRuntimeOn.MANUAL else ""
+    return version.runtime, version.update_runtime_on, held
 
 
 def _seal(version: FunctionVersion) -> tuple[str, SealedEnvironment | None]:

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import functools
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from lambdad.domain.arns import LATEST, FunctionKey, FunctionReference
 from lambdad.domain.errors import RecursiveInvocationException, ServiceError, TooManyRequestsException
@@ -16,6 +16,7 @@ from lambdad.domain.functions import EVENT_INVOKE_CONFIGS, Alias, EventInvokeCon
 from lambdad.domain.invocations import Invocation, Outcome
 from lambdad.domain.metric_names import MetricName
 from lambdad.domain.tracing import RECURSION_LIMIT, function_mark, trace_header
+from lambdad.ports.blobs import BlobNotFound
 from lambdad.ports.clock import Clock
 from lambdad.ports.compute import ComputeHost, ResponseStream
 from lambdad.ports.store import Store, StoreUnavailable, Tables
@@ -23,6 +24,8 @@ from lambdad.services.concurrency import Admission, ConcurrencyService
 from lambdad.services.identifiers import new_trace_digits
 from lambdad.services.metrics import Metrics
 from lambdad.services.references import find_version, require_function
+
+T = TypeVar("T")
 
 _STOPPED_LOOP: Final = (
     "Lambda has detected your function being invoked in a recursive loop with other AWS resources and stopped your "
@@ -125,6 +128,15 @@ class InvokeRequest:
     begun: Callable[[], None] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """An invocation that was let in."""
+
+    version: FunctionVersion
+    admission: Admission
+    began_s: float
+
+
 class InvokeService:
     """Runs invocations, and waits for their ends."""
 
@@ -164,9 +176,9 @@ class InvokeService:
         False when it must wait for something, or be refused: `invoke` does either.
         """
         target = self._targets.known(request.reference)
-        if target is None:
-            return False
-        version = target.choose(random.random())
+        if target is None or target.additional is not None:
+            return False  # of two versions, the one that happens to be free would be run more often than it should
+        version = target.version
         key = version.key
         if not self._concurrency.can_tell(key):
             return False
@@ -186,38 +198,48 @@ class InvokeService:
 
     async def invoke(self, request: InvokeRequest) -> tuple[FunctionVersion, Outcome]:
         """Run an invocation and wait for its end; raises ServiceError when it cannot run at all."""
-        target = await self.target(request.reference)
-        version = target.choose(random.random())
-        began_s = self._clock.time()
-        invocation = self._admitted(request, target, version, began_s)
-        admission = await self._enter(request, version, target.reserved)
-        try:
-            outcome = await self._host.invoke(version, invocation)
-        finally:
-            self._concurrency.leave(admission)
-        self._count(request, began_s, admission, outcome)
-        return version, outcome
+        begun, outcome = await self._run(request, self._host.invoke)
+        self._concurrency.leave(begun.admission)
+        self._count(request, begun.began_s, begun.admission, outcome)
+        return begun.version, outcome
 
     async def invoke_stream(self, request: InvokeRequest) -> tuple[FunctionVersion, ResponseStream]:
         """The same, returning when the response begins. The function runs on when the caller stops reading."""
-        target = await self.target(request.reference)
-        version = target.choose(random.random())
-        began_s = self._clock.time()
-        invocation = self._admitted(request, target, version, began_s)
-        admission = await self._enter(request, version, target.reserved)
-        try:
-            stream = await self._host.invoke_stream(version, invocation)
-        except BaseException:  # whatever kept it from running, also the caller's end, it is not counted any more
-            self._concurrency.leave(admission)
-            raise
+        begun, stream = await self._run(request, self._host.invoke_stream)
 
         def finished(outcome: asyncio.Future[Outcome]) -> None:
-            self._concurrency.leave(admission)
+            self._concurrency.leave(begun.admission)
             if not outcome.cancelled() and outcome.exception() is None:
-                self._count(request, began_s, admission, outcome.result())
+                self._count(request, begun.began_s, begun.admission, outcome.result())
 
         stream.outcome.add_done_callback(finished)
-        return version, stream
+        return begun.version, stream
+
+    async def _run(
+        self, request: InvokeRequest, run: Callable[[FunctionVersion, Invocation], Awaitable[T]]
+    ) -> tuple[_Begun, T]:
+        """Run what a reference leads to. Where that is changed before it has begun, what it leads to then is run.
+
+        Raises BlobNotFound when the code of a version is lost, beside what `target`, `_admitted` and `_enter` raise.
+        """
+        while True:
+            target = await self.target(request.reference)
+            version = target.choose(random.random())
+            began_s = self._clock.time()
+            invocation = self._admitted(request, target, version, began_s)
+            admission = await self._enter(request, version, target.reserved)
+            if self._targets.known(request.reference) != target:
+                self._concurrency.leave(admission)  # the host has been told that the version is no more
+                continue
+            try:
+                return _Begun(version, admission, began_s), await run(version, invocation)
+            except BlobNotFound:
+                self._concurrency.leave(admission)
+                if await self.target(request.reference) == target:
+                    raise
+            except BaseException:  # whatever kept it from running, also the caller's end, it is not counted any more
+                self._concurrency.leave(admission)
+                raise
 
     def known_target(self, reference: FunctionReference) -> Target | None:
         """What a reference leads to, if it is remembered."""

@@ -17,11 +17,13 @@ from lambdad.domain.environment_variables import ON_DEMAND, Surroundings
 from lambdad.domain.errors import InvalidRuntimeException, ServiceException
 from lambdad.domain.functions import FunctionVersion
 from lambdad.domain.lifecycle import State
+from lambdad.domain.logging_configs import default_logging
 from lambdad.ports.clock import Clock
 from lambdad.ports.sandbox import Program, Sandbox, SandboxDriver, SandboxFailed, SandboxSpec
 from lambdad.services.environment import Environment
 from lambdad.services.environment_log import LogSink
 from lambdad.services.memory_reserve import NO_CAPACITY, MemoryReserve
+from lambdad.services.shared_network import SharedNetwork
 
 
 class Closable(Protocol):
@@ -87,6 +89,7 @@ class LaunchParts:
     endpoint_url: Callable[[], str]
     serve_endpoint: Callable[[socket.socket], Awaitable[Closable]]
     credentials: CredentialIssuer = field(default_factory=CredentialIssuer)
+    shared_network: SharedNetwork = field(default_factory=SharedNetwork)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ class Launching:
 
         def ended(environment: Environment) -> None:
             _close_all(opened)
+            parts.shared_network.leave(environment)
             owner.on_end(environment)
 
         log_stream = self._log_stream(version)
@@ -160,6 +164,8 @@ class Launching:
         owner.began(environment)
         if environment.extensions.has_external:
             environment.log.expect_extensions()
+            if parts.driver.addresses is None:
+                parts.shared_network.join(environment)
         environment.log.init_start(command.version, command.version_arn)
         spec = self._spec(version, command, code, layers, own_variables, environment, listener)
         if claim is not None:
@@ -250,7 +256,8 @@ class Launching:
 
     def _log_stream(self, version: FunctionVersion) -> str:
         today = datetime.datetime.fromtimestamp(self._parts.clock.time(), datetime.UTC)
-        return new_log_stream(f"{today:%Y/%m/%d}", version.version)
+        is_own = version.logging.log_group == default_logging(version.key.name).log_group
+        return new_log_stream(f"{today:%Y/%m/%d}", version.version, "" if is_own else version.key.name)
 
 
 def _extensions_in(layers: Path | None) -> Sequence[str]:
@@ -272,6 +279,10 @@ def _close_all(opened: Sequence[Closable]) -> None:
         each.close()
 
 
-def new_log_stream(now: str, version: str) -> str:
-    """AWS's name for the log stream of an environment: `2026/11/21/[$LATEST]<32 hex digits>`; `now` is `YYYY/MM/DD`."""
-    return f"{now}/[{version}]{secrets.token_hex(16)}"
+def new_log_stream(now: str, version: str, function_name: str = "") -> str:
+    """AWS's name for the log stream of an environment: `2026/11/21/[$LATEST]<32 hex digits>`; `now` is `YYYY/MM/DD`.
+
+    In a group that is not the function's own, and may have streams of others, its name is before the version:
+    https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-loggroups.html
+    """
+    return f"{now}/{function_name}[{version}]{secrets.token_hex(16)}"

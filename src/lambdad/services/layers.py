@@ -367,6 +367,10 @@ def _usable(tables: Tables, account_id: str, region: str, key: LayerKey, version
 
 
 def _use(tables: Tables, owner: FunctionKey, key: LayerKey, version: int) -> LayerUse:
+    if key.account_id == owner.account_id and key.region != owner.region:
+        raise InvalidParameterValueException(
+            f"Layers are not in the same region as the function. Layers are expected to be in region {owner.region}."
+        )
     found = _usable(tables, owner.account_id, owner.region, key, version)
     if found is None:
         raise _absent(key.version_arn(version))

@@ -82,7 +82,9 @@ class PermissionsService:
                     "or remove the existing statement."
                 )
             statement = grant.statement(reference.arn)
-            _put(tables, replace(before, statements=(*before.statements, statement)), subject)
+            after = replace(before, statements=(*before.statements, statement))
+            check_size(after.document())
+            _put(tables, after, subject)
             return statement
 
         statement = await self._store.write(work)
@@ -121,6 +123,7 @@ class PermissionsService:
         def work(tables: Tables) -> str:
             subject = _subject(tables, reference)
             _check_revision(subject, revision_id)
+            check_size(document)
             _put(tables, ResourcePolicy(reference.key, _qualifier(reference), put=document), subject)
             return _subject(tables, reference).revision_id
 
@@ -224,7 +227,6 @@ def _require_policy(tables: Tables, reference: FunctionReference) -> ResourcePol
 
 
 def _put(tables: Tables, policy: ResourcePolicy, subject: FunctionVersion | Alias) -> None:
-    check_size(policy.document())
     tables.put_record(RESOURCE_POLICIES, policy)
     _renew(tables, subject)
 

@@ -7,7 +7,8 @@ takes whichever is free first, its own or somebody else's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,6 +56,7 @@ class LocalHost:
         self._pools: dict[str, VersionPool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._environments: set[Environment] = set()
+        self._launches: dict[asyncio.Future[None], FunctionVersion] = {}
         self._freezer = Freezer(self._clock)
         reserve_bytes = parts.memory_reserve_mb * 1024 * 1024
         self._reserve = MemoryReserve(parts.memory, self._driver, reserve_bytes, self._take_oldest)
@@ -147,8 +149,15 @@ class LocalHost:
         pool.idle_provisioned.clear()
 
     def unused(self, code_sha256: str) -> asyncio.Future[None]:
-        ends = [e.ended for e in self._environments if code_sha256 in archives(e.version)]
-        return asyncio.ensure_future(_all_done(ends))
+        return asyncio.ensure_future(self._unused(code_sha256))
+
+    async def _unused(self, code_sha256: str) -> None:
+        while True:
+            ends = {environment.ended: environment.version for environment in self._environments} | self._launches
+            users = [end for end, version in ends.items() if not end.done() and code_sha256 in archives(version)]
+            if not users:
+                return
+            await asyncio.wait(users)
 
     def status(self) -> Mapping[str, Any]:
         return {
@@ -267,12 +276,25 @@ class LocalHost:
 
     async def _launch(self, pool: VersionPool, claim: Callable[[Environment], None] | None = None) -> Environment:
         """Start an environment of the pool's version. Raises ServiceError."""
-        return await self._launching.launch(pool.version, self._owner(pool), claim, ON_DEMAND)
+        with self._under_way(pool.version):
+            return await self._launching.launch(pool.version, self._owner(pool), claim, ON_DEMAND)
 
     async def _launch_provisioned(self, pool: VersionPool) -> Environment:
         """Start one that is to stay, if there is the memory for it. Raises ServiceError."""
         await self._spare.require()
-        return await self._launching_provisioned.launch(pool.version, self._owner(pool), None, PROVISIONED)
+        with self._under_way(pool.version):
+            return await self._launching_provisioned.launch(pool.version, self._owner(pool), None, PROVISIONED)
+
+    @contextmanager
+    def _under_way(self, version: FunctionVersion) -> Iterator[None]:
+        """Have the archives of a version in use, also before there is an environment that has them."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._launches[ended] = version
+        try:
+            yield
+        finally:
+            del self._launches[ended]
+            ended.set_result(None)
 
     def _owner(self, pool: VersionPool) -> Owner:
         def began(environment: Environment) -> None:
@@ -290,7 +312,7 @@ class LocalHost:
         if is_provisioned:
             pool.provisioned.ready.add(environment)
         if environment.state is State.IDLE and not pool.offer(environment):
-            if pool.retired:
+            if environment.retired:
                 environment.begin_stop()
             else:
                 (pool.idle_provisioned if is_provisioned else pool.idle).append(environment)
@@ -321,8 +343,3 @@ def _take_oldest(idle: Iterable[list[Environment]]) -> Environment | None:
     some = [each for each in idle if each]
     # Each pool's are in the order in which they became idle.
     return min(some, key=lambda each: each[0].idle_since).pop(0) if some else None
-
-
-async def _all_done(ends: Sequence[asyncio.Future[None]]) -> None:
-    if ends:
-        await asyncio.wait(ends)

@@ -93,7 +93,7 @@ class Provisioning:
         provisioned = pool.provisioned
         try:
             async with self._turns:
-                is_wanted = not pool.retired and len(provisioned.environments) < provisioned.target
+                is_wanted = len(provisioned.environments) < provisioned.target
                 if is_wanted and self._clock.monotonic() >= provisioned.not_before:
                     environment = await self._launch(pool)
                     await environment.initialize()
@@ -127,8 +127,7 @@ class Provisioning:
     async def _again(self, pool: VersionPool, delay_s: float) -> None:
         await self._clock.sleep(delay_s)
         pool.provisioned.not_before = min(pool.provisioned.not_before, self._clock.monotonic())  # it may wake early
-        if not pool.retired:
-            self._fill(pool)
+        self._fill(pool)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

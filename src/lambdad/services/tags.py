@@ -5,9 +5,9 @@ https://docs.aws.amazon.com/lambda/latest/dg/configuration-tags.html
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
 from lambdad.domain import quotas
 from lambdad.domain.arns import FunctionReference
@@ -32,10 +32,23 @@ _NOT_FOUND: Final = {
 }
 
 
-class TaggedResources(Protocol):
-    """Knows the resources of one kind."""
+Exists = Callable[[Tables, str], bool]
+"""Whether there is a resource of one kind with this ARN."""
 
-    async def exists(self, arn: str) -> bool: ...
+
+def put_new(tables: Tables, arn: str, tags: Mapping[str, str]) -> None:
+    """The tags that a resource other than a function is created with, in the unit of work that creates it.
+
+    Raises InvalidParameterValueException.
+    """
+    check(tags)
+    if tags:
+        tables.put_record(RESOURCE_TAGS, ResourceTags(arn, dict(tags)))
+
+
+def forget(tables: Tables, arn: str) -> None:
+    """A resource other than a function goes, and its tags with it."""
+    tables.delete_record(RESOURCE_TAGS, arn)
 
 
 class TagsService:
@@ -45,38 +58,20 @@ class TagsService:
     ResourceNotFoundException for what is not there.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, resources: Mapping[str, Exists]) -> None:
+        """`resources` are the kinds beside functions, by the word before the last colon of their ARNs."""
         self._store = store
-        self._resources: dict[str, TaggedResources] = {}
-
-    def register(self, kind: str, resources: TaggedResources) -> None:
-        """Say who knows the resources of a kind, which is the word before the last colon of their ARNs."""
-        self._resources[kind] = resources
-
-    async def put_new(self, arn: str, tags: Mapping[str, str]) -> None:
-        """The tags that a resource other than a function is created with.
-
-        Raises InvalidParameterValueException; `lambdad.domain.tags.check` tells before the resource is there.
-        """
-        check(tags)
-        if tags:
-            await self._store.write(lambda tables: tables.put_record(RESOURCE_TAGS, ResourceTags(arn, dict(tags))))
-
-    async def forget(self, arn: str) -> None:
-        """A resource other than a function is gone, and its tags with it."""
-        await self._store.write(lambda tables: tables.delete_record(RESOURCE_TAGS, arn))
+        self._resources = resources
 
     async def get(self, resource: FunctionReference | str) -> Mapping[str, str]:
-        await self._require(resource)
-        return await self._store.read(lambda tables: _tags(tables, resource))
+        return await self._store.read(lambda tables: self._tags(tables, resource))
 
     async def add(self, resource: FunctionReference | str, tags: Mapping[str, str]) -> None:
         """Raises InvalidParameterValueException for reserved keys, and when there would be too many."""
         check(tags)
-        await self._require(resource)
 
         def work(tables: Tables) -> None:
-            merged = {**_tags(tables, resource), **tags}
+            merged = {**self._tags(tables, resource), **tags}
             if len(merged) > quotas.TAGS:
                 raise InvalidParameterValueException(TOO_MANY_TAGS)
             _put(tables, resource, merged)
@@ -85,29 +80,23 @@ class TagsService:
 
     async def remove(self, resource: FunctionReference | str, names: Iterable[str]) -> None:
         gone = set(names)
-        await self._require(resource)
 
         def work(tables: Tables) -> None:
-            tags = _tags(tables, resource)
+            tags = self._tags(tables, resource)
             _put(tables, resource, {name: value for name, value in tags.items() if name not in gone})
 
         await self._store.write(work)
 
-    async def _require(self, resource: FunctionReference | str) -> None:
-        """Functions are looked for where their tags are."""
+    def _tags(self, tables: Tables, resource: FunctionReference | str) -> Mapping[str, str]:
+        """Raises ResourceNotFoundException."""
         if isinstance(resource, FunctionReference):
-            return
+            return require_function(tables, resource).tags
         kind = resource.split(":")[5]
-        known = self._resources.get(kind)
-        if known is None or not await known.exists(resource):
+        exists = self._resources.get(kind)
+        if exists is None or not exists(tables, resource):
             raise ResourceNotFoundException(_NOT_FOUND.get(kind, f"The {kind} does not exist: {{}}").format(resource))
-
-
-def _tags(tables: Tables, resource: FunctionReference | str) -> Mapping[str, str]:
-    if isinstance(resource, FunctionReference):
-        return require_function(tables, resource).tags
-    found = tables.record(RESOURCE_TAGS, resource)
-    return found.tags if found is not None else {}
+        found = tables.record(RESOURCE_TAGS, resource)
+        return found.tags if found is not None else {}
 
 
 def _put(tables: Tables, resource: FunctionReference | str, tags: Mapping[str, str]) -> None:
@@ -116,4 +105,4 @@ def _put(tables: Tables, resource: FunctionReference | str, tags: Mapping[str, s
     elif tags:
         tables.put_record(RESOURCE_TAGS, ResourceTags(resource, tags))
     else:
-        tables.delete_record(RESOURCE_TAGS, resource)
+        forget(tables, resource)

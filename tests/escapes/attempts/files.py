@@ -289,7 +289,8 @@ def learn_host_paths(event):
             except OSError:
                 continue
             told += [f"{path}: {line.decode().strip()}" for line in lines]
-    source = [line for line in told if "/mountinfo: " in line and " /var/task ro," in line]
+    own = (" /var/task ro,", " /opt ro,")
+    source = [line for line in told if "/mountinfo: " in line and any(place in line for place in own)]
     if len(source) < len(told) or os.path.exists(event["data_dir"]):
         return escaped(told)
     return contained(of_the_mount_alone=len(source))

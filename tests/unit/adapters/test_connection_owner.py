@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lambdad.adapters import connection_owner
-from lambdad.adapters.connection_owner import SocketOwner, socket_inode, socket_owner
+from lambdad.adapters.connection_owner import SocketOwner, listener_inode, socket_inode, socket_owner
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sock_diag and /proc/net are Linux's")
 
@@ -76,6 +76,24 @@ def test_a_closed_client_is_nobody(find: Find) -> None:
 def test_a_listener_is_not_taken_for_a_connection(find: Find) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         assert find(listener.getsockname(), ("127.0.0.1", 1)) is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::"])
+@pytest.mark.parametrize("tables", [False, True])
+def test_who_listens_on_a_port(host: str, tables: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if tables:
+        monkeypatch.delattr(socket, "AF_NETLINK")
+    family = socket.AF_INET6 if host == "::" else socket.AF_INET
+    try:
+        listener = socket.create_server((host, 0), family=family, dualstack_ipv6=host == "::")
+    except (OSError, ValueError) as error:
+        pytest.skip(f"no IPv6: {error}")
+    port = listener.getsockname()[1]
+    with listener:
+        assert listener_inode(port) == os.fstat(listener.fileno()).st_ino
+        with socket.create_connection(("127.0.0.1", port)):
+            assert listener_inode(port) == os.fstat(listener.fileno()).st_ino
+    assert listener_inode(port) is None
 
 
 def test_a_connection_that_is_not_there_has_no_inode() -> None:

@@ -283,15 +283,18 @@ print((time.process_time() - used) / (time.monotonic() - start), flush=True)
     group.remove()
 
 
-def test_the_processor_limit_can_be_raised_and_lowered(groups: ControlGroups) -> None:
+def test_the_processor_limit_can_be_raised_and_lowered_and_lifted(groups: ControlGroups) -> None:
     needs(groups, CPU)
     group = groups.create()
+    texts = [Path(directory, file) for directory in group._directories for file in ("cpu.max", "cpu.cfs_quota_us")]
+    (file,) = [path for path in texts if path.exists()]
     for memory_mb in (128, 10240, 256):
         group.limit_cpu(memory_mb)
-        quota = str(cpu_quota_us(memory_mb))
-        texts = [Path(directory, file) for directory in group._directories for file in ("cpu.max", "cpu.cfs_quota_us")]
-        assert [path.read_text().split()[0] for path in texts if path.exists()] == [quota]
+        assert file.read_text().split()[0] == str(cpu_quota_us(memory_mb))
+    group.lift_cpu()
+    assert file.read_text().split()[0] in ("max", "-1")
     group.remove()
+    group.lift_cpu()
 
 
 @pytest.mark.parametrize(("memory_mb", "quota_us"), [(1, 1_000), (128, 7_235), (1769, 100_000), (10240, 578_858)])

@@ -125,6 +125,14 @@ def test_what_was_added_is_refused(tmp_path: Path, signed: bytes, added: str) ->
         verified(tmp_path, packed.getvalue())
 
 
+def test_a_second_signature_is_refused(tmp_path: Path, signed: bytes) -> None:
+    packed = io.BytesIO(signed)
+    with zipfile.ZipFile(packed, "a") as target, warnings.catch_warnings(action="ignore"):
+        target.writestr(SIGNATURE_ENTRY, target.read(SIGNATURE_ENTRY))
+    with pytest.raises(InvalidCodeSignatureException, match="two entries of one name"):
+        verified(tmp_path, packed.getvalue())
+
+
 @pytest.mark.parametrize(
     "forge",
     [
@@ -205,6 +213,7 @@ def test_what_is_signed_or_no_archive_cannot_be_signed(tmp_path: Path, signed: b
 
 def test_a_key_is_made_once_and_trusted_from_then_on(tmp_path: Path) -> None:
     key = key_of(tmp_path, ARN)
+    (tmp_path / TRUSTED_FILE).unlink()  # as a crash in between would leave it
     assert key_of(tmp_path, ARN) == key
     assert key_of(tmp_path, ARN + "2") != key
     (kept, _) = (tmp_path / KEYS_DIRECTORY).iterdir()

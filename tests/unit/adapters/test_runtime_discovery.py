@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -411,3 +412,22 @@ def test_a_version_that_stands_in_for_another_can_be_held(machine: Machine) -> N
     assert nearest is not None
     assert not nearest.is_exact
     assert asyncio.run(machine.discovery().find_version("python3.11", (3, 12, 1))) is None
+
+
+@pytest.mark.parametrize("call", ["tempfile.mkstemp", "os.replace"])
+def test_a_full_disk_does_not_keep_a_runtime_from_being_found(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    machine.program("home/.pyenv/versions/3.11.9/bin/python3.11", "3.11.9")
+    with monkeypatch.context() as full:
+        full.setattr(call, fail)
+        assert machine.find("python3.11") is not None
+    folder = machine.root / "data"
+    assert not folder.exists() or list(folder.iterdir()) == []
+    assert machine.find("python3.11") is not None
+    assert len(machine.asked) == 2
+    assert machine.find("python3.11") is not None
+    assert len(machine.asked) == 2

@@ -31,7 +31,11 @@ ID = "11111111-2222-4333-8444-555555555555"
             "Runtime.ExitError",
             f"RequestId: {ID} Error: Runtime exited without providing a reason",
         ),
-        (invocations.invalid_entrypoint(ID, "why"), "Runtime.InvalidEntrypoint", f"RequestId: {ID} Error: why"),
+        (
+            invocations.failed(ID, invocations.INVALID_ENTRYPOINT, "why"),
+            "Runtime.InvalidEntrypoint",
+            f"RequestId: {ID} Error: why",
+        ),
         (
             invocations.response_too_large(),
             "Function.ResponseSizeTooLarge",

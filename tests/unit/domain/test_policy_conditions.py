@@ -46,6 +46,7 @@ def holds(operator: str, wanted: Any, value: str | None) -> bool:
         ("NotIpAddress", "10.1.0.0/16", ["10.2.0.1"], ["10.1.0.1"]),
         ("ArnEquals", "arn:aws:sqs:*:111111111111:*", [QUEUE], ["arn:aws:sns:us-east-1:111111111111:q"]),
         ("ArnLike", QUEUE, [QUEUE], [f"{QUEUE}2", "q"]),
+        ("ArnLike", "*", [QUEUE], []),
         ("ArnNotLike", "arn:aws:sqs:*:*:*", ["arn:aws:s3:::b"], [QUEUE]),
         ("ArnNotEquals", QUEUE, ["arn:aws:s3:::b"], [QUEUE]),
         ("ForAnyValue:StringEquals", ["a", "b"], ["b"], ["c"]),

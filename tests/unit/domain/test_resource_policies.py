@@ -13,6 +13,7 @@ from lambdad.domain.errors import InvalidParameterValueException
 from lambdad.domain.policy_conditions import arn_like
 from lambdad.domain.resource_policies import (
     ANONYMOUS,
+    INVOKE_FUNCTION_URL,
     AccessRequest,
     Grant,
     ResourcePolicy,
@@ -158,13 +159,14 @@ def test_all_conditions_must_hold() -> None:
     [
         {"principal_org_id": "o-a1b2c3d4e5f"},
         {"event_source_token": "token"},
-        {"function_url_auth_type": "NONE"},
+        {"action": INVOKE_FUNCTION_URL, "function_url_auth_type": "NONE"},
         {"invoked_via_function_url": True},
         {"invoked_via_function_url": False},
     ],
 )
 def test_a_condition_on_what_a_request_does_not_have_does_not_hold(condition: dict[str, str]) -> None:
-    assert not allowed(statement("*", **condition), CALLER)
+    one = statement("*", **condition)
+    assert not allowed(one, CALLER, one.action)
 
 
 def test_one_statement_is_enough_and_none_is_not() -> None:

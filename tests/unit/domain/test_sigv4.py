@@ -118,6 +118,35 @@ def test_the_suite_of_aws(
                 check(authorized(request, wrong))
 
 
+def test_a_body_is_what_its_hash_says_also_where_the_hash_is_signed() -> None:
+    headers = {"x-amz-content-sha256": hashlib.sha256(b"said").hexdigest()}
+    unsigned = authorized(request_of("POST", "/", "", headers, b"said"), "0")
+    digest = hashlib.sha256(b"said").hexdigest()
+    signature = sigv4.calculate(parsed(unsigned), unsigned, digest, SECRET)
+    request = authorized(request_of("POST", "/", "", headers, b"said"), signature)
+    check(request)
+    with pytest.raises(InvalidSignatureException, match="signature we calculated does not match"):
+        check(replace(request, body=b"other"))
+
+
+def test_the_key_is_of_the_day_of_the_signature() -> None:
+    """A key that was derived for one day, which may have come into other hands, signs nothing on another."""
+    headers = {name: value for name, value in vanilla().headers.items() if name != "authorization"}
+    other_day = authorized(request_of("GET", "/", "", headers, b""), "0")
+    scope = parsed(other_day)
+    yesterday = replace(scope, date="20150829")
+    signature = sigv4.calculate(yesterday, other_day, hashlib.sha256(b"").hexdigest(), SECRET)
+    with pytest.raises(InvalidSignatureException, match="Date in Credential scope does not match"):
+        sigv4.verify(
+            replace(yesterday, signature=signature),
+            other_day,
+            SECRET,
+            region="us-east-1",
+            service="service",
+            now_s=SIGNED_S,
+        )
+
+
 def vanilla(**changes: Any) -> SignedRequest:
     return replace(authorized(request_of("GET", "/", "", {}, b""), VANILLA), **changes)
 

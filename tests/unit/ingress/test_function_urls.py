@@ -22,7 +22,9 @@ from lambdad.domain.http_payloads import INTEGRATION_RESPONSE
 from lambdad.domain.invocations import Invocation, Outcome
 from lambdad.domain.resource_policies import Grant
 from lambdad.ingress.function_urls import FunctionUrls, url_target
+from lambdad.ingress.invocations import Invocations
 from lambdad.ingress.messages import Body, BrokenAnswer, Request, Response
+from lambdad.ingress.operations import Call
 from lambdad.ports.compute import ResponseStream
 from lambdad.services.function_urls import FunctionUrlsService
 from lambdad.services.identities import Identities
@@ -199,7 +201,7 @@ async def test_a_permission_for_another_auth_type_or_an_account_opens_nothing(si
         (
             Grant("a", "lambda:InvokeFunctionUrl", "*", function_url_auth_type="AWS_IAM"),
             Grant("b", "lambda:InvokeFunctionUrl", "111111111111", function_url_auth_type="NONE"),
-            Grant("c", "lambda:InvokeFunction", "*", function_url_auth_type="NONE"),
+            Grant("c", "lambda:InvokeFunction", "*"),
         )
     ):
         await site.world.permissions.add(reference(), grant, None)
@@ -291,6 +293,23 @@ async def test_iam_knows_the_keys_of_the_embedded_service_for_a_while(site: Site
 
 
 @site
+async def test_temporary_keys_are_good_only_with_their_token(site: Site) -> None:
+    await site.open(auth_type="AWS_IAM")
+    await set_to_now(site.world)
+    key = "ASIAIOSFODNN7EXAMPLE"
+    site.keys[key] = {
+        "account_id": KEY.account_id,
+        "arn": f"arn:aws:sts::{KEY.account_id}:assumed-role/r/s",
+        "user_id": "AROA:s",
+        "secret_access_key": "the-secret",
+        "session_token": "the-token",
+    }
+    assert (await site.get(signed(key, "the-secret", "the-token"))).status == 200
+    for token in (None, "another", "the-token2"):
+        assert (await site.get(signed(key, "the-secret", token))).status == 403
+
+
+@site
 async def test_a_denial_holds_for_the_own_account_too(site: Site) -> None:
     await site.open(auth_type="AWS_IAM")
     await set_to_now(site.world)
@@ -372,10 +391,11 @@ def test_failures_are_told_in_general(outcome: Outcome, mode: str) -> None:
 
 @site
 async def test_a_throttle(site: Site) -> None:
-    await site.open()
+    await site.open(cors=Cors(allow_origins=("https://a",)))
     await site.world.concurrency.put(reference(), 0)
-    response = await site.get(request())
+    response = await site.get(request(headers={"origin": "https://a"}))
     assert response.status == 429
+    assert header(response, "Access-Control-Allow-Origin") == "https://a"  # for the page to see why
     document = json.loads(await body_of(response))
     assert document["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
     assert document["message"] == "Rate Exceeded."
@@ -496,6 +516,39 @@ async def test_what_nobody_reads_holds_the_function_back_no_more(site: Site) -> 
         response = await site.get(request(method))
         assert (response.status, response.body) == (int(status), b"")
         assert held == [True, False]
+
+
+@site
+async def test_an_answer_that_nobody_takes_holds_the_function_back_no_more(site: Site) -> None:
+    """The client has gone before the head was sent: the body is closed without having begun."""
+    await site.open(invoke_mode="RESPONSE_STREAM")
+    world = site.world
+    operations = Invocations(world.invoke, mock.Mock(), world.permissions)
+    call = Call("lambda", "InvokeWithResponseStream", KEY.account_id, KEY.region, "the-request")
+    for answer in (
+        lambda: site.get(request()),
+        lambda: operations.invoke_with_response_stream(call, KEY.name, request("POST")),
+    ):
+        held: list[bool] = []
+        chunks = site.host.chunks = ResponseChunks()
+        chunks.begin("text/plain", held.append)
+        chunks.put(b"first")
+        chunks.put(b"x" * 2_000_000)
+        body = generator(await answer())
+        assert held == [True]
+        await body.aclose()
+        for _ in range(3):  # the interpreter has what the body would have read closed by the event loop
+            await asyncio.sleep(0)
+        assert held == [True, False]
+
+
+@site
+async def test_a_whole_answer_with_a_prelude_to_one_who_wants_a_stream(site: Site) -> None:
+    await site.open(invoke_mode="RESPONSE_STREAM")
+    payload = b'{"statusCode":201}' + b"\0" * 8 + b"body"
+    site.host.answer = lambda invocation: Outcome(payload, None, INTEGRATION_RESPONSE)
+    response = await site.get(request())
+    assert (response.status, response.body) == (201, b"body")
 
 
 def generator(response: Response) -> AsyncGenerator[bytes, None]:

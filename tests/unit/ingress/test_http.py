@@ -385,6 +385,64 @@ async def test_a_client_that_does_not_read_is_waited_for(w: World) -> None:
 
 
 @scenario
+async def test_what_comes_behind_a_body_is_no_header(w: World) -> None:
+    chunked = post(b"2\r\nhi\r\n0\r\nX-Late: a\r\nHost: other\r\n\r\n", "Transfer-Encoding: chunked")
+    client = await w.connect()
+    await client.send(chunked + post(b"next"))
+    assert [await client.answer() for _ in range(2)] == [(200, b"hi"), (200, b"next")]
+    assert [request.headers["host"] for request in w.requests] == ["x", "x"]
+    assert "x-late" not in w.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    ("begin", "line"), [(b"0\r\n", b"X-More: of it\r\n"), (b"0\r\n", b"x" * 1000), (b"2;", b"x" * 1000)]
+)
+def test_what_frames_a_body_does_not_pile_up(begin: bytes, line: bytes) -> None:
+    @scenario
+    async def test(w: World) -> None:
+        client = await w.connect()
+        await client.send(post(begin, "Transfer-Encoding: chunked"))
+        sent = 0
+        while w.server.connections or not sent:
+            try:
+                await client.send(line * 10)
+            except ConnectionError:
+                break
+            sent += len(line) * 10
+            await asyncio.sleep(0)
+        assert sent < 10 * MB
+
+    test()
+
+
+@scenario
+async def test_a_client_that_never_reads_is_left(w: World) -> None:
+    ended = asyncio.Event()
+
+    async def parts() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield b"x" * 100_000
+        finally:
+            ended.set()
+
+    w.handler = answers(Response(200, [], parts()))
+    client = await w.connect()
+    await client.send(post())
+    await until(lambda: w.requests)
+    (connection,) = w.server.connections
+    now = asyncio.get_running_loop().time()
+    while not ended.is_set():  # it may take a moment until there is something that waits
+        for seconds in (0.0, http.UNREAD_SECONDS - 1):
+            connection.close_if_overdue(now + seconds)
+            assert connection in w.server.connections
+            assert not connection._transport.is_closing()
+        connection.close_if_overdue(now + http.UNREAD_SECONDS + 1)
+        await asyncio.sleep(0.001)
+    await until(lambda: not w.server.connections)
+
+
+@scenario
 async def test_a_body_that_breaks_off_is_told_to_the_handler(w: World) -> None:
     raised = []
 

@@ -13,7 +13,7 @@ import uvloop
 
 from lambdad.domain.lifecycle import State
 from lambdad.ingress import runtime_api
-from lambdad.ingress.runtime_api import CONNECTIONS, HEAD_BYTES, STRANGERS, RuntimeListener
+from lambdad.ingress.runtime_api import CONNECTIONS, HEAD_BYTES, PIPELINED, STRANGERS, RuntimeListener
 from unit.services.environments import REQUEST_ID, Started
 
 WAIT_S = 5.0
@@ -250,5 +250,42 @@ def test_the_slow_are_cut_off_and_nobody_else(run: Callable[[Scenario], None]) -
             working.send(b"\r\n7\r\n0\r\n\r\n")
             assert (await working.answer())[0] == 202
             assert [outcome.payload for outcome in api.started.outcomes] == [b"57"]
+
+    run(scenario)
+
+
+ASK = b"GET /2020-01-01/extension/none HTTP/1.1\r\n\r\n"
+
+
+def test_more_requests_together_than_any_runtime_sends_are_cut_off(run: Callable[[Scenario], None]) -> None:
+    async def scenario(api: Api) -> None:
+        await opened(api)
+        client = await api.connect()
+        for _ in range(3):
+            client.send(ASK * PIPELINED)
+            for _ in range(PIPELINED):
+                assert (await client.answer())[0] == 404
+        client.send(ASK * (PIPELINED + 1))
+        for _ in range(PIPELINED):
+            assert (await client.answer())[0] == 404
+        assert await client.is_cut_off()
+
+    run(scenario)
+
+
+def test_who_does_not_read_its_answers_is_not_listened_to_until_then(run: Callable[[Scenario], None]) -> None:
+    async def scenario(api: Api) -> None:
+        await opened(api)
+        client = await api.connect()
+        client.send(NEXT)
+        await api.until(lambda: api.environment.state is State.IDLE)
+        event = bytes(16 * 1024 * 1024)  # more than the kernel keeps of what nobody reads
+        api.started.invoke(payload=event)
+        client.send(RESPONSE + b"Content-Length: 2\r\n\r\n{}")
+        await asyncio.sleep(0.02)  # what came would have been read by now
+        assert api.environment.state is State.INVOKING
+        assert await client.answer() == (200, event)
+        assert (await client.answer())[0] == 202
+        assert [outcome.payload for outcome in api.started.outcomes] == [b"{}"]
 
     run(scenario)

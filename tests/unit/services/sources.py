@@ -155,6 +155,8 @@ class FakeStream:
         self.clock = clock
         self.shards = {name: StoredShard() for name in shards}
         self.table_arn = TABLE
+        self.tells_end = True
+        """Whether reading says that a closed shard has ended: the embedded Kinesis does not."""
         self.failure: NeighbourUnavailable | NeighbourRefused | None = None
         self.calls: list[str] = []
 
@@ -207,7 +209,7 @@ class FakeStream:
         shard = self.shards[name]
         got = shard.records[int(place) : int(place) + parameters["Limit"]]
         reached = int(place) + len(got)
-        ended = shard.closed and reached == len(shard.records)
+        ended = shard.closed and reached == len(shard.records) and self.tells_end
         return {"Records": got, "NextShardIterator": None if ended else f"{name}/{reached}"}
 
     _GetShardIterator_dynamodbstreams = _GetShardIterator_kinesis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,12 +19,17 @@ from lambdad.domain.errors import (
     ResourceConflictException,
     ResourceNotFoundException,
 )
-from lambdad.domain.layers import LayerUse
+from lambdad.domain.functions import FunctionVersion
+from lambdad.domain.layers import LayerKey, LayerUse, parse_version_arn
 from lambdad.domain.metric_names import MetricName
-from lambdad.services.code_signing import CodeSigningService
+from lambdad.domain.tags import CODE_SIGNING_CONFIG, RESOURCE_TAGS
+from lambdad.services.code_signing import CodeSigningService, exists
+from lambdad.services.layers import LayerDetails
+from lambdad.services.tags import TagsService
 from unit.services.fakes import KEY, SIGNING_PROFILE, World, draft, reference
 
 HERE = (KEY.account_id, KEY.region)
+NEW = replace(KEY, name="new")
 MINE = SIGNING_PROFILE
 OTHER = "arn:aws:signer:us-east-1:000000000000:/signing-profiles/Other/abcdefghij"
 UNKNOWN = "arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-00000000000000000"
@@ -45,10 +51,11 @@ class Signing(World):
         async def read(digest: str) -> AsyncIterator[bytes]:
             yield digest.encode()
 
+        self.tags = TagsService(self.store, {CODE_SIGNING_CONFIG: exists})
         self.signing = CodeSigningService(self.store, self.signatures, read, self.metrics, self.clock)
 
     async def config(self, policy: str | None = None, profiles: Sequence[str] = (MINE,)) -> CodeSigningConfig:
-        return await self.signing.create(*HERE, profiles, policy, "")
+        return await self.signing.create(*HERE, profiles, policy, "", {"a": "b"})
 
     async def errors(self) -> float:
         found = await self.metrics.read(
@@ -70,12 +77,15 @@ async def test_a_configuration_warns_unless_it_is_told_to_enforce(world: Signing
     config = await world.config()
     assert config.untrusted_artifact_on_deployment == WARN
     assert await world.signing.get(config.arn) == config
-    assert await world.signing.exists(config.arn)
+    assert await world.tags.get(config.arn) == {"a": "b"}
     changed = await world.signing.update(config.arn, [OTHER], ENFORCE, "why")
     assert (changed.signing_profile_version_arns, changed.untrusted_artifact_on_deployment) == ((OTHER,), ENFORCE)
     assert (await world.signing.update(config.arn)).description == "why"
     assert (await world.signing.update(config.arn, description="")).description == ""
     await world.signing.delete(config.arn)
+    assert not await world.store.read(lambda tables: tables.records(RESOURCE_TAGS))
+    with pytest.raises(ResourceNotFoundException, match="The code signing configuration cannot be found"):
+        await world.tags.get(config.arn)
     for attempt in (world.signing.get, world.signing.update, world.signing.delete):
         with pytest.raises(ResourceNotFoundException, match=f"configuration {config.arn} can not be found"):
             await attempt(config.arn)
@@ -208,3 +218,26 @@ async def test_deployments_of_a_function_are_checked(world: Signing) -> None:
         await functions.update_code(reference(), b"changed")
     await world.signing.delete_function_config(reference())
     await functions.update_code(reference(), b"changed")
+
+
+@signing
+async def test_a_layer_that_goes_while_it_is_checked_is_refused(world: Signing) -> None:
+    config = await world.config()
+    await world.functions.create(draft(), b"other", {}, False, (), config.arn)
+    resolve = world.layers.resolve
+
+    async def gone_meanwhile(version: FunctionVersion, arns: Sequence[str]) -> tuple[LayerUse, ...]:
+        found = await resolve(version, arns)
+        for arn in arns:
+            await world.layers.delete(*parse_version_arn(arn))
+        await world.code.settle()
+        return found
+
+    world.layers.resolve = gone_meanwhile  # type: ignore[method-assign]
+    for update in (
+        lambda arn: world.functions.create(draft(NEW), b"other", {}, False, [arn], config.arn),
+        lambda arn: world.functions.update_configuration(reference(), {"layers": [arn]}, None),
+    ):
+        layer = await world.layers.publish(LayerKey(*HERE, "deps"), b"good", LayerDetails())
+        with pytest.raises(InvalidParameterValueException, match=f"^Layer version {layer.arn} does not exist.$"):
+            await update(layer.arn)

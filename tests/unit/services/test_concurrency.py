@@ -173,6 +173,37 @@ async def test_what_is_provisioned_is_part_of_the_reservation(world: World) -> N
 
 
 @scenario
+async def test_limits_hold_while_what_is_provisioned_moves_to_another_version(world: World) -> None:
+    world.concurrency.set_provisioned(KEY, {"1": 2})
+    admissions = [await world.concurrency.enter(KEY, 3, version) for version in ("1", "1", "2")]
+    world.concurrency.set_provisioned(KEY, {"2": 2})
+    with pytest.raises(TooManyRequestsException):
+        await world.concurrency.enter(KEY, 3, "2")
+    world.concurrency.leave(admissions[0])
+    assert (await world.concurrency.enter(KEY, 3, "2")).provisioned == "2"
+
+    rest = [await world.concurrency.enter(OTHER, None) for _ in range(997)]
+    for admission in (admissions[1], admissions[2]):
+        world.concurrency.leave(admission)
+    world.concurrency.set_provisioned(OTHER, {"1": 500})
+    for _ in range(2):
+        await world.concurrency.enter(OTHER, None, "1")
+    assert world.concurrency.running() == quotas.CONCURRENT_EXECUTIONS
+    with pytest.raises(TooManyRequestsException) as refused:
+        await world.concurrency.enter(OTHER, None, "1")
+    assert refused.value.fields["Reason"] == "ConcurrentInvocationLimitExceeded"
+    world.concurrency.leave(rest[0])
+    await world.concurrency.enter(OTHER, None, "1")
+
+
+@scenario
+async def test_invocations_of_a_function_with_a_reservation_make_the_limit_known_too(world: World) -> None:
+    world.concurrency.set_provisioned(KEY, {"1": 1})
+    await world.concurrency.enter(KEY, 3, "1")
+    assert world.concurrency.can_tell(KEY)
+
+
+@scenario
 async def test_what_is_provisioned_no_more_is_forgotten_with_its_last_invocation(world: World) -> None:
     world.concurrency.set_provisioned(KEY, {"1": 1})
     admission = await world.concurrency.enter(KEY, None, "1")

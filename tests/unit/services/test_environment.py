@@ -68,6 +68,17 @@ async def test_an_event_goes_in_and_its_answer_comes_out(s: Started) -> None:
 
 
 @scenario
+async def test_the_caller_has_its_answer_before_anything_is_done_for_the_log(s: Started) -> None:
+    await s.ready()
+    seen: list[str] = []
+    s.environment.invoke(invocation(), lambda outcome: seen.append(s.log.text))
+    s.sandbox.write(b"printed\n")
+    s.runtime.respond()
+    assert "printed" not in seen[0]
+    assert "printed" in s.log.text
+
+
+@scenario
 async def test_an_invocation_that_comes_before_the_runtime_waits_for_it(s: Started) -> None:
     await s.attach()
     s.invoke()
@@ -308,19 +319,6 @@ async def test_a_response_that_is_too_large(s: Started) -> None:
 
 
 @scenario
-async def test_a_retired_environment_ends_when_it_has_answered(s: Started) -> None:
-    await s.ready()
-    s.invoke()
-    s.environment.retired = True
-    s.runtime.respond()
-    assert not s.sandbox.was_killed
-    s.runtime.next()
-    await s.gone()
-    assert [o.failed for o in s.outcomes] == [False]
-    assert len(s.idle) == 1
-
-
-@scenario
 async def test_stopping_answers_what_runs(s: Started) -> None:
     await s.ready()
     s.invoke()
@@ -495,3 +493,4 @@ def test_log_streams_are_named_as_in_aws() -> None:
     assert name.startswith("2026/11/21/[$LATEST]")
     assert len(name) == len("2026/11/21/[$LATEST]") + 32
     assert name != new_log_stream("2026/11/21", "$LATEST")
+    assert new_log_stream("2026/11/21", "7", "fn").startswith("2026/11/21/fn[7]")

@@ -7,12 +7,17 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import pytest
+
 from lambdad.adapters.memory_store import MemoryStore
 from lambdad.domain.arns import FunctionReference
+from lambdad.domain.errors import ResourceNotFoundException
 from lambdad.domain.event_source_mappings import EVENT_SOURCE_MAPPINGS, MappingState
 from lambdad.domain.stream_events import SHARD_CHECKPOINTS
+from lambdad.domain.tags import EVENT_SOURCE_MAPPING, RESOURCE_TAGS
 from lambdad.ports.backends import Attention, NeighbourAnswer, NeighbourRequest
-from lambdad.services.event_source_mappings import EventSourceMappings
+from lambdad.services.event_source_mappings import EventSourceMappings, exists
+from lambdad.services.tags import TagsService
 from unit.services.fakes import KEY
 from unit.services.sources import QUEUE, STREAM, FakeDispatcher, Reading
 
@@ -99,7 +104,9 @@ async def test_a_mapping_is_enabled_when_its_source_is_read(own: Mappings) -> No
 
 @mappings
 async def test_it_is_disabling_and_deleting_as_long_as_a_batch_runs(own: Mappings) -> None:
-    made, _ = await own.service.create(FUNCTION, QUEUE, {}, {})
+    tags = TagsService(own.store, {EVENT_SOURCE_MAPPING: exists})
+    made, _ = await own.service.create(FUNCTION, QUEUE, {}, {"a": "b"})
+    assert await tags.get(made.arn) == {"a": "b"}
     place = KEY.account_id, KEY.region, made.uuid
     own.world.function.gate = gate = asyncio.Event()
     own.world.queue.send("a")
@@ -119,9 +126,12 @@ async def test_it_is_disabling_and_deleting_as_long_as_a_batch_runs(own: Mapping
     await own.service.delete(*place)
     await own.world.settle()
     assert await own.state(made.uuid) is MappingState.DELETING
+    with pytest.raises(ResourceNotFoundException):
+        await tags.get(made.arn)
     gate.set()
     await own.world.settle()
-    assert await own.store.read(lambda tables: tables.records(EVENT_SOURCE_MAPPINGS)) == []
+    for kind in (EVENT_SOURCE_MAPPINGS, RESOURCE_TAGS):
+        assert await own.store.read(lambda tables, kind=kind: tables.records(kind)) == []
 
 
 @mappings

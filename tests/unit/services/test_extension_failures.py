@@ -7,6 +7,7 @@ from unittest import mock
 
 import pytest
 
+from lambdad.domain import extensions as rules
 from lambdad.domain.extensions import ExtensionState
 from lambdad.domain.invocations import ExitStatus
 from lambdad.domain.lifecycle import State
@@ -195,19 +196,20 @@ async def test_an_announced_exit_has_a_name_of_its_own(s: Started) -> None:
 
 @scenario("a")
 async def test_a_runtime_that_ends_is_answered_for_and_extensions_are_told(s: Started) -> None:
-    (extension,) = await ready(s, "a")
-    s.invoke()
-    extension.next()
-    s.sandbox.exit(ExitStatus(1))
-    await settle(lambda: s.outcomes)
-    assert s.outcomes[0].error_type == "Runtime.ExitError"
-    await settle(lambda: len(extension.events) == 2)
-    assert extension.events[1]["shutdownReason"] == "failure"
-    assert "terminate_runtime" not in s.sandbox.calls
-    assert not s.sandbox.was_killed
-    s.sandbox.end_extension("a")
-    await s.gone()
-    assert s.sandbox.was_killed
+    with mock.patch.object(rules, "SHUTDOWN_MS", 60_000):
+        (extension,) = await ready(s, "a")
+        s.invoke()
+        extension.next()
+        s.sandbox.exit(ExitStatus(1))
+        await settle(lambda: s.outcomes)
+        assert s.outcomes[0].error_type == "Runtime.ExitError"
+        await settle(lambda: len(extension.events) == 2)
+        assert extension.events[1]["shutdownReason"] == "failure"
+        assert "terminate_runtime" not in s.sandbox.calls
+        assert not s.sandbox.was_killed
+        s.sandbox.end_extension("a")
+        await s.gone()
+        assert s.sandbox.was_killed
 
 
 @scenario("a")

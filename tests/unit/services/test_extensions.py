@@ -13,7 +13,7 @@ from lambdad.domain.invocations import ExitStatus
 from lambdad.domain.lifecycle import State
 from lambdad.services.extensions import ExtensionRefused
 from unit.services.environments import REQUEST_ID, VERSION, FakeExtension, Started, invocation, settled
-from unit.services.extended_environments import SOON_MS, ready, scenario, settle
+from unit.services.extended_environments import ready, scenario, settle
 
 # Initializing
 
@@ -166,9 +166,12 @@ async def test_an_extension_is_told_of_an_invocation(s: Started) -> None:
 async def test_the_caller_is_answered_first_and_the_next_event_comes_when_all_are_done(s: Started) -> None:
     (extension,) = await ready(s, "a")
     s.invoke()
-    s.runtime.respond(b"[2]")
-    assert [outcome.payload for outcome in s.outcomes] == [b"[2]"]
-    s.runtime.next()
+    with mock.patch.object(s.environment.log, "runtime_done") as runtime_done:
+        s.runtime.respond(b"[2]")
+        assert [outcome.payload for outcome in s.outcomes] == [b"[2]"]
+        assert runtime_done.call_count == 0
+        s.runtime.next()
+        assert runtime_done.call_count == 1
     assert s.environment.state is State.SETTLING
     assert not s.environment.is_waiting  # and so it is not frozen
     assert len(s.idle) == 1
@@ -236,18 +239,19 @@ async def test_an_extension_that_lost_its_connection_gets_the_event_when_it_asks
 
 @scenario("a")
 async def test_the_runtime_is_asked_to_end_before_extensions_are_told(s: Started) -> None:
-    s.sandbox.heeds_sigterm = False
-    (extension,) = await ready(s, "a")
-    s.environment.begin_stop()
-    await settle(lambda: "terminate_runtime" in s.sandbox.calls)
-    assert extension.events == []
-    s.sandbox.exit(ExitStatus(0))
-    await settle(lambda: extension.events)
-    deadline_ms = int(s.clock.time() * 1000) + 2 * SOON_MS
-    assert extension.events == [{"eventType": "SHUTDOWN", "shutdownReason": "spindown", "deadlineMs": deadline_ms}]
-    assert not s.sandbox.was_killed
-    s.sandbox.end_extension("a")
-    await s.gone()
+    with mock.patch.multiple(rules, SHUTDOWN_MS=60_000, RUNTIME_SHUTDOWN_MS=60_000):
+        s.sandbox.heeds_sigterm = False
+        (extension,) = await ready(s, "a")
+        s.environment.begin_stop()
+        await settle(lambda: "terminate_runtime" in s.sandbox.calls)
+        assert extension.events == []
+        s.sandbox.exit(ExitStatus(0))
+        await settle(lambda: extension.events)
+        deadline_ms = int(s.clock.time() * 1000) + 60_000
+        assert extension.events == [{"eventType": "SHUTDOWN", "shutdownReason": "spindown", "deadlineMs": deadline_ms}]
+        assert not s.sandbox.was_killed
+        s.sandbox.end_extension("a")
+        await s.gone()
 
 
 @scenario("a")
@@ -323,3 +327,52 @@ async def test_what_was_answered_when_it_is_stopped_is_reported_as_it_was_answer
     extension.next()
     await settle(lambda: "REPORT" in s.log.text)
     assert "Status:" not in s.log.text
+
+
+@scenario("a", "b")
+async def test_the_next_event_waits_for_the_last_of_several_extensions(s: Started) -> None:
+    first, last = await ready(s, "a", "b")
+    s.invoke()
+    s.runtime.respond()
+    s.runtime.next()
+    first.next()
+    assert s.environment.state is State.SETTLING
+    last.next()
+    assert s.environment.state is State.IDLE
+
+
+@scenario("a", "b")
+async def test_nobody_registers_while_the_environment_ends(s: Started) -> None:
+    await s.attach()
+    FakeExtension(s.environment, "a")
+    s.environment.begin_stop()
+    with pytest.raises(ExtensionRefused) as refused:
+        FakeExtension(s.environment, "b")
+    assert refused.value.error_type == "Extension.RegistrationClosed"
+
+
+@scenario("a")
+async def test_the_time_of_the_shutdown_is_that_of_runtime_and_extensions_together(s: Started) -> None:
+    with mock.patch.multiple(rules, SHUTDOWN_MS=60_000, RUNTIME_SHUTDOWN_MS=60_000):
+        s.sandbox.heeds_sigterm = False
+        (extension,) = await ready(s, "a")
+        s.environment.begin_stop()
+        await settle(lambda: "terminate_runtime" in s.sandbox.calls)
+        await s.clock.advance(60.0)
+        s.sandbox.exit(ExitStatus(0))
+        await s.gone()
+    assert extension.events
+    assert s.sandbox.was_killed
+
+
+@scenario("a")
+async def test_how_an_extension_ends_that_was_told_to_is_no_failure(s: Started) -> None:
+    (extension,) = await ready(s, "a")
+    s.invoke()
+    s.runtime.respond(b"[5]")
+    s.environment.begin_stop()
+    s.sandbox.end_extension("a", ExitStatus(3))
+    await s.gone()
+    assert extension.itself.error_type is None
+    assert "exit status 3" not in s.log.text
+    assert s.log.text.count("REPORT") == 1

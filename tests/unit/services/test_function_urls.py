@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from unittest import mock
 
 import pytest
 
@@ -13,6 +14,7 @@ from lambdad.domain.errors import (
     ResourceNotFoundException,
 )
 from lambdad.domain.function_urls import Cors
+from lambdad.ports.store import StoreUnavailable
 from lambdad.services.function_urls import FunctionUrlsService
 from unit.services.fakes import KEY, World, reference, scenario
 
@@ -100,6 +102,19 @@ async def test_what_changes_while_urls_are_read_is_seen(world: World) -> None:
     await asyncio.sleep(0)
     await urls.delete(reference())
     await finding
+    assert await urls.find(config.url_id) is None
+
+
+@scenario
+async def test_a_change_that_could_not_be_read_is_read_later(world: World) -> None:
+    await world.create()
+    urls = service(world)
+    config = await urls.create(reference(), {"auth_type": "NONE"})
+    assert await urls.find(config.url_id) == config
+    await urls.delete(reference())
+    gone = mock.patch.object(world.store, "read", side_effect=StoreUnavailable("the disk is gone"))
+    with gone, pytest.raises(StoreUnavailable):
+        await urls.find(config.url_id)
     assert await urls.find(config.url_id) is None
 
 

@@ -85,9 +85,12 @@ async def test_a_package_of_a_refused_function_does_not_stay(world: World) -> No
 async def test_a_version_that_an_alias_points_to_cannot_be_deleted(world: World) -> None:
     await world.create()
     await world.functions.publish(reference(), None, None, None)
-    await world.aliases.create(reference(), "PROD", "1", "", {})
-    with pytest.raises(ResourceConflictException, match=r"aliases reference it: \[PROD\]"):
-        await world.functions.delete(reference("1"))
+    await world.functions.update_code(reference(), b"two")
+    await world.functions.publish(reference(), None, None, None)
+    await world.aliases.create(reference(), "PROD", "1", "", {"2": 0.5})
+    for version in ("1", "2"):
+        with pytest.raises(ResourceConflictException, match=r"aliases reference it: \[PROD\]"):
+            await world.functions.delete(reference(version))
 
 
 @scenario

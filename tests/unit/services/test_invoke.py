@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -13,7 +13,9 @@ import pytest
 from lambdad.domain.errors import ResourceNotFoundException, TooManyRequestsException
 from lambdad.domain.functions import FunctionVersion
 from lambdad.domain.invocations import Invocation, Outcome
+from lambdad.ports.blobs import BlobNotFound
 from lambdad.ports.compute import ResponseStream
+from lambdad.services.concurrency import Admission
 from lambdad.services.invoke import InvokeRequest, InvokeService
 from lambdad.services.running import ResponseChunks
 from unit.services.fakes import FakeHost, World, reference
@@ -90,6 +92,99 @@ async def test_an_alias_splits_its_traffic(world: World) -> None:
         counted = Counter(world.host.ran)
         assert counted.total() == DRAWS
         assert abs(counted["2"] - weight * DRAWS) <= (TOLERANCE if weight < 1 else 0)
+
+
+class _HalfBusyHost(FakeHost):
+    """Has an environment free for version 1 at all times, and never one for version 2."""
+
+    def begin(self, version: FunctionVersion, invocation: Invocation, finish: Callable[[Outcome], None]) -> bool:
+        is_free = version.version == "1"
+        if is_free:
+            self.ran.append(version.version)
+            finish(Outcome(b"", duration_ms=2.0))
+        return is_free
+
+
+@scenario
+async def test_traffic_is_split_the_same_when_one_version_has_no_environment_free(world: World) -> None:
+    await world.create()
+    await world.functions.publish(reference(), None, None, None)
+    await world.functions.update_code(reference(), b"two")
+    await world.functions.publish(reference(), None, None, None)
+    await world.aliases.create(reference(), "live", "1", "", {"2": 0.25})
+    host: Any = _HalfBusyHost()
+    invoke = InvokeService(world.targets, world.concurrency, host, world.clock, world.metrics)
+    for _ in range(DRAWS):
+        if not invoke.begin(request("live"), lambda version, outcome: None):
+            await invoke.invoke(request("live"))
+    counted = Counter(host.ran)
+    assert counted.total() == DRAWS
+    assert abs(counted["2"] - 0.25 * DRAWS) <= TOLERANCE
+
+
+class _SlowHost(FakeHost):
+    """Begins an invocation when `meanwhile` is over; what has been retired by then has no code any more."""
+
+    def __init__(self, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        super().__init__()
+        self.meanwhile = meanwhile
+
+    async def invoke(self, version: FunctionVersion, invocation: Invocation) -> Outcome:
+        await self.meanwhile()
+        raise BlobNotFound(version.code_sha256)
+
+    async def invoke_stream(self, version: FunctionVersion, invocation: Invocation) -> ResponseStream:
+        await self.meanwhile()
+        raise BlobNotFound(version.code_sha256)
+
+
+@pytest.mark.parametrize("method", ["invoke", "invoke_stream"])
+def test_what_is_changed_before_it_begins_is_run_as_it_is_then(method: str) -> None:
+    @scenario
+    async def run(world: World) -> None:
+        await world.create()
+        codes = [b"two", b"three"]
+        tried = []
+
+        async def meanwhile() -> None:
+            tried.append((await world.functions.get(reference())).version.code_size)
+            if codes:
+                await world.functions.update_code(reference(), codes.pop(0))
+
+        host: Any = _SlowHost(meanwhile)
+        invoke = InvokeService(world.targets, world.concurrency, host, world.clock, world.metrics)
+        with pytest.raises(BlobNotFound):  # it is not for its having been changed that the last one cannot be run
+            await getattr(invoke, method)(request())
+        assert tried == [len("one"), len("two"), len("three")]
+        assert world.concurrency.running() == 0
+
+        async def delete() -> None:
+            await world.functions.delete(reference())
+
+        host.meanwhile = delete
+        with pytest.raises(ResourceNotFoundException, match="Function not found"):
+            await getattr(invoke, method)(request())
+        assert world.concurrency.running() == 0
+
+    run()
+
+
+@scenario
+async def test_a_version_that_was_replaced_while_it_was_looked_up_is_not_started(world: World) -> None:
+    await world.create()
+    enter = world.concurrency.enter
+    updated: list[FunctionVersion] = []
+
+    async def enter_late(*arguments: Any) -> Admission:
+        admission = await enter(*arguments)
+        if not updated:
+            updated.append(await world.functions.update_code(reference(), b"two"))
+        return admission
+
+    world.concurrency.enter = enter_late  # type: ignore[method-assign]
+    version, _ = await world.invoke.invoke(request())
+    assert (version, len(world.host.ran)) == (updated[0], 1)
+    assert world.concurrency.running() == 0
 
 
 class _QuickHost(FakeHost):

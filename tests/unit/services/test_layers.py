@@ -22,7 +22,7 @@ from lambdad.domain.errors import (
     ResourceNotFoundException,
     ServiceError,
 )
-from lambdad.domain.layers import LAYER_VERSIONS, VERSION_END, LayerKey, LayerVersion, merged_sha256
+from lambdad.domain.layers import LAYER_POLICIES, LAYER_VERSIONS, VERSION_END, LayerKey, LayerVersion, merged_sha256
 from lambdad.domain.resource_policies import Grant
 from lambdad.services.layers import LayerDetails, check_unzipped, require_archives
 from unit.services.fakes import KEY, World, draft, reference, scenario
@@ -182,6 +182,7 @@ async def test_others_may_use_what_they_are_allowed_to(world: World) -> None:
     assert await world.layers.get(FRIEND, REGION, LAYER, 1) == shared
     await world.layers.delete(LAYER, 1)
     await is_shut(1)
+    assert not await world.store.read(lambda tables: tables.records(LAYER_POLICIES))
 
 
 @scenario
@@ -230,6 +231,9 @@ async def test_what_a_function_cannot_use(world: World) -> None:
     )
     absent = LAYER.version_arn(3)
     await refused(world.layers.resolve(version, [absent]), wrong, f"Layer version {absent} does not exist.")
+    elsewhere = LAYER.version_arn(1).replace(REGION, "eu-west-1")
+    message = f"Layers are not in the same region as the function. Layers are expected to be in region {REGION}."
+    await refused(world.layers.resolve(version, [elsewhere]), wrong, message)
     for no_version in (LAYER.arn, "arn:aws:lambda:::awslayer:x", "deps:1"):
         await refused(world.layers.resolve(version, [no_version]), wrong, f"Invalid layer version arn: {no_version}")
     assert await world.layers.resolve(version, []) == ()
@@ -271,6 +275,22 @@ def test_code_and_layers_have_a_largest_size(code: int, layers: list[int], messa
             check_unzipped(version)
 
     run()
+
+
+@scenario
+async def test_new_code_has_to_fit_beside_the_layers(world: World) -> None:
+    layer = await publish(world)
+    large = replace(layer, key=replace(LAYER, name="large"), unzipped_bytes=quotas.UNZIPPED_BYTES - 5)
+    await world.store.write(lambda tables: tables.put_record(LAYER_VERSIONS, large))
+    await world.functions.create(draft(), b"12345", {}, False, [large.arn])
+    too_large = (
+        "Function code combined with layers exceeds the maximum allowed size of 262144000 bytes. "
+        "The actual size is 262144001 bytes."
+    )
+    await refused(world.functions.update_code(reference(), b"123456"), InvalidParameterValueException, too_large)
+    await world.functions.update_code(reference(), b"1")
+    more = world.functions.update_configuration(reference(), {"layers": [large.arn, layer.arn]}, None)
+    await refused(more, InvalidParameterValueException, too_large)
 
 
 @scenario

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -139,6 +140,45 @@ async def test_a_retired_version_keeps_its_running_environments_only(w: World) -
     w.runtimes[1].next()
     await asyncio.gather(*answers)
     await until(lambda: w.host.status()["environments"] == 0)
+
+
+@scenario
+async def test_who_waits_for_a_version_that_is_retired_still_gets_its_environment(w: World) -> None:
+    answer = w.invoke()
+    (runtime,) = await w.launched(1)
+    w.host.retire(VERSION)
+    runtime.next()
+    await until(lambda: runtime.events)
+    runtime.respond(b"done")
+    assert (await answer).payload == b"done"
+    assert w.host.status()["environments"] == 1
+    runtime.next()
+    await until(lambda: w.host.status()["environments"] == 0)
+    assert len(w.runtimes) == 1
+
+
+@scenario
+async def test_a_package_is_in_use_while_an_environment_is_being_launched(w: World) -> None:
+    unused: list[asyncio.Future[None]] = []
+
+    async def directory_for(code_sha256: str) -> Path:
+        unused.append(w.host.unused(code_sha256))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not unused[0].done()
+        return Path("/code")
+
+    w.code.directory_for = directory_for  # type: ignore[method-assign]
+    answer = w.invoke()
+    (runtime,) = await w.launched(1)
+    w.host.retire(VERSION)
+    runtime.next()
+    await until(lambda: runtime.events)
+    assert not unused[0].done()  # nor while what has been launched runs
+    runtime.respond()
+    runtime.next()
+    await answer
+    await asyncio.wait_for(unused[0], 5)
 
 
 @scenario

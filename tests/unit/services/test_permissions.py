@@ -159,6 +159,12 @@ REFUSED: list[tuple[str | None, Grant, type[ServiceError], str]] = [
         InvalidParameterValueException,
         "The provided principal was invalid. Please check the principal and try again.",
     ),
+    (
+        None,
+        Grant("x", INVOKE, "*", function_url_auth_type="NONE"),
+        InvalidParameterValueException,
+        "FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action",
+    ),
 ]
 
 
@@ -213,6 +219,20 @@ async def test_a_policy_has_a_largest_size(world: World) -> None:
     tried = re.fullmatch(message, caught.value.message)
     assert tried is not None
     assert size <= quotas.RESOURCE_POLICY_BYTES < int(tried[1]) < size + 300
+
+
+@scenario
+async def test_a_policy_of_the_largest_size_can_be_made_smaller(world: World) -> None:
+    """Also one that was put in letters which take more room as JSON is written here."""
+    await world.create()
+    letters = [{"StringEquals": {"aws:SourceArn": "é" * 4000}}, {}]
+    statements = [
+        {"Sid": sid, "Effect": "Allow", "Principal": "*", "Action": INVOKE, "Resource": "*", "Condition": condition}
+        for sid, condition in zip(("long", "short"), letters, strict=True)
+    ]
+    await world.permissions.put(reference(), json.dumps({"Statement": statements}, ensure_ascii=False), None)
+    await world.permissions.remove(reference(), "short", None)
+    assert (await world.permissions.get(reference()))[0].sids == ["long"]
 
 
 def policy_of(effect: str, principal: object = "*", **members: object) -> str:

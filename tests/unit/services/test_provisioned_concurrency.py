@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from lambdad.domain.errors import (
 )
 from lambdad.domain.provisioned_concurrency import INIT_FAILURE, Allocation, Status
 from lambdad.services.provisioned_concurrency import ProvisionedConcurrencyService
-from unit.services.fakes import KEY, World, reference
+from unit.services.fakes import KEY, FakeHost, World, reference
 from unit.services.fakes import scenario as in_world
 from unit.services.hosts import until
 
@@ -199,12 +200,25 @@ async def test_a_hundred_executions_stay_unreserved(world: World) -> None:
 
 
 @in_world
+async def test_what_others_have_provisioned_within_their_reservation_counts_once(world: World) -> None:
+    await publish(world)
+    await world.create(key=OTHER)
+    await world.functions.publish(reference(key=OTHER), None, None, None)
+    await world.concurrency.put(reference(key=OTHER), 400)
+    await world.provisioned.put(reference("1", OTHER), 300)
+    await world.provisioned.put(reference("1"), 500)
+    await world.concurrency.put(reference(key=OTHER), 400)
+    assert await world.concurrency.unreserved_limit(NAMESPACE) == 100
+
+
+@in_world
 async def test_a_daemon_that_starts_takes_up_what_was_configured(world: World) -> None:
     await publish(world)
     await world.provisioned.put(reference("1"), 2)
-    world.host.wanted.clear()
-    host, clock = world.host, world.clock
-    restarted = ProvisionedConcurrencyService(world.store, host, world.concurrency, clock, lambda key: None)  # type: ignore[arg-type]
+    host: Any = FakeHost()
+    restarted = ProvisionedConcurrencyService(
+        world.store, host, world.concurrency, world.clock, changed=lambda key: None
+    )
     await restarted.start()
-    await until(lambda: host.wanted == {"1": 2})
+    assert host.wanted == {"1": 2}
     await restarted.close()

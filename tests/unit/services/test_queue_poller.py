@@ -189,6 +189,17 @@ async def test_a_throttled_batch_is_left_when_its_messages_are_visible_again(wor
 
 
 @reading
+async def test_a_batching_window_is_a_part_of_the_time_in_which_messages_are_hidden(world: Reading) -> None:
+    world.function.answers = lambda event: TooManyRequestsException("Rate Exceeded.")
+    world.queue.send("a")
+    await world.begin(batch_size=100, batching_window_s=VISIBILITY_S - 2)
+    await world.pass_time(VISIBILITY_S - 1)
+    world.queue.messages.clear()  # it is somebody else's from now on
+    await world.pass_time(VISIBILITY_S)
+    assert 1 < len(world.function.requests) < 6
+
+
+@reading
 async def test_five_batches_run_at_first_and_more_with_time(world: Reading) -> None:
     world.function.gate = asyncio.Event()
     world.queue.send(*map(str, range(100)))
@@ -227,6 +238,35 @@ async def test_groups_of_a_fifo_queue_keep_their_order_also_when_one_fails(world
 
 
 @reading
+async def test_what_does_not_fit_into_one_event_is_processed_behind_it_in_a_fifo_queue(world: Reading) -> None:
+    world.queue.send(*(str(number) * 1_000_000 for number in range(8)), group="a")
+    world.function.gate = gate = asyncio.Event()
+    await world.begin(FIFO)
+    assert world.function.running == 1
+    world.function.answers = lambda event: FAILED
+    gate.set()
+    await world.settle()
+    assert [[body[0] for body in bodies] for bodies in world.function.bodies()] == [list("012345")]
+    world.function.answers = lambda event: Outcome(b"null")
+    await world.pass_time(VISIBILITY_S)
+    await world.settle()
+    assert [[body[0] for body in bodies] for bodies in world.function.bodies()[1:]] == [list("012345"), list("67")]
+
+
+@reading
+async def test_what_waits_behind_an_event_of_a_fifo_queue_is_given_back_at_a_stop(world: Reading) -> None:
+    world.queue.send(*(str(number) * 1_000_000 for number in range(8)), group="a")
+    world.function.gate = gate = asyncio.Event()
+    await world.begin(FIFO)
+    ending = asyncio.ensure_future(world.end())
+    await world.settle()
+    gate.set()
+    await world.settle()
+    assert ending.done()
+    assert [(each.body[0], each.visible_at) for each in world.queue.messages] == [("6", 0.0), ("7", 0.0)]
+
+
+@reading
 async def test_a_queue_that_does_not_answer_only_delays(world: Reading) -> None:
     await world.begin()
     world.queue.failure = LOST
@@ -237,6 +277,18 @@ async def test_a_queue_that_does_not_answer_only_delays(world: Reading) -> None:
     world.queue.send("a")
     await world.pass_time(20)
     assert world.function.bodies() == [["a"]]
+
+
+@reading
+async def test_a_queue_that_did_not_answer_at_first_is_asked_for_its_address_again(world: Reading) -> None:
+    world.queue.failure = LOST
+    await world.begin()
+    assert not world.poller.is_running
+    world.queue.failure = None
+    world.queue.calls.clear()
+    await world.pass_time(1)
+    assert world.poller.is_running
+    assert world.queue.calls[0] == "GetQueueUrl"
 
 
 @reading

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from lambdad.domain.errors import InvalidParameterValueException, ResourceNotFoundException
+from lambdad.domain.errors import (
+    InvalidParameterValueException,
+    ResourceConflictException,
+    ResourceNotFoundException,
+)
 from lambdad.domain.runtimes import UpdateRuntimeOn
+from lambdad.ports.runtimes import InstalledRuntime
 from unit.services.fakes import World, reference, scenario
 
 OLD, NEW = (3, 11, 7), (3, 11, 9)
@@ -61,6 +66,30 @@ async def test_manual_holds_what_its_arn_names(world: World) -> None:
     )
     await put(world, UpdateRuntimeOn.AUTO)
     assert await shown(world) == "python:3.11.9"
+
+
+@scenario
+async def test_an_interpreter_that_is_held_meanwhile_is_not_let_go(world: World) -> None:
+    world.runtimes.installed.append(NEW)
+    await world.create()
+    require = world.runtimes.require
+
+    async def held_meanwhile(name: str) -> InstalledRuntime:
+        world.runtimes.require = require  # type: ignore[method-assign]
+        await put(world, UpdateRuntimeOn.MANUAL, ARN.format("3.11.7"))
+        return await require(name)
+
+    for update in (
+        lambda: world.functions.update_code(reference(), b"two"),
+        lambda: world.functions.update_configuration(reference(), {"timeout_s": 9}, None),
+    ):
+        await put(world, UpdateRuntimeOn.AUTO)
+        world.runtimes.require = held_meanwhile  # type: ignore[method-assign]
+        with pytest.raises(ResourceConflictException, match=r"An update is in progress for resource: .*:function:f$"):
+            await update()
+        assert await shown(world) == "python:3.11.7"
+        await update()
+        assert await shown(world) == "python:3.11.7"
 
 
 @scenario

@@ -7,10 +7,14 @@ import base64
 import json
 from itertools import chain
 from typing import Any
+from unittest import mock
 
 from lambdad.domain.errors import TooManyRequestsException
+from lambdad.domain.functions import FunctionVersion
 from lambdad.domain.invocations import Outcome
 from lambdad.domain.stream_events import SHARD_CHECKPOINTS, ShardCheckpoint
+from lambdad.ports.store import StoreUnavailable
+from lambdad.services.invoke import InvokeRequest
 from lambdad.services.pollers.streams import IDLE_S_MAX
 from unit.services.fakes import KEY
 from unit.services.sources import LOST, STREAM, TABLE, Reading, StoredShard, mapping, reading
@@ -223,6 +227,19 @@ async def test_a_batch_is_halved_until_the_bad_record_is_alone(world: Reading) -
 
 
 @reading
+async def test_what_of_a_batch_is_processed_when_the_daemon_stops_does_not_come_again(world: Reading) -> None:
+    world.stream.put("a", "b", "bad")
+    world.function.answers = lambda event: FAILED if has(event, "bad") else Outcome(b"null")
+    await world.begin(STREAM, bisects_batch=True)
+    await world.pass_time(5)
+    await world.end()
+    assert [each.sequence_number for each in await checkpoints(world)] == ["00002"]
+    world.function.events.clear()
+    await world.begin(STREAM, bisects_batch=True)
+    assert not any("a" in data for data in world.function.data())
+
+
+@reading
 async def test_from_the_first_reported_failure_on_it_is_tried_again(world: Reading) -> None:
     world.stream.put(*"abcd")
 
@@ -261,6 +278,41 @@ async def test_batches_of_a_shard_run_at_once_with_each_key_in_order(world: Read
     for key in "0123":
         numbers = [int(each[2:]) for each in every if each[0] == key]
         assert numbers == sorted(numbers)
+
+
+@reading
+async def test_no_batch_of_a_shard_is_left_running_when_another_cannot_be_given_up(world: Reading) -> None:
+    world.stream.put("bad", partition="0")
+    world.stream.put("good", partition="d")  # another lane
+    gate = asyncio.Event()
+    world.function.answers = lambda event: FAILED if has(event, "bad") else Outcome(b"null")
+    invoke = world.function.invoke
+
+    async def slowly(request: InvokeRequest) -> tuple[FunctionVersion, Outcome]:
+        if has(json.loads(request.payload), "good"):
+            await gate.wait()
+        return await invoke(request)
+
+    accept = mock.AsyncMock(side_effect=StoreUnavailable("the disk is gone"))
+    with (
+        mock.patch.object(world.function, "invoke", slowly),
+        mock.patch.object(world.dispatcher, "accept", accept),
+    ):
+        settings = {"parallelization_factor": 2, "maximum_retry_attempts": 0, "on_failure": LETTERS}
+        await world.begin(STREAM, **settings)
+        await world.pass_time(5)
+        assert accept.await_count == 1
+        gate.set()
+        await world.pass_time(1)
+        assert accept.await_count > 1
+
+
+@reading
+async def test_a_batching_window_closes_early_when_an_event_would_be_full(world: Reading) -> None:
+    world.stream.put(*("x" * 1_000_000,) * 6)
+    await world.begin(STREAM, batching_window_s=300)
+    await world.settle()
+    assert [len(data) for data in world.function.data()] == [4, 2]
 
 
 @reading
@@ -303,6 +355,22 @@ async def test_children_are_read_when_their_parents_are_finished(world: Reading)
     await world.pass_time(30)
     assert sorted(world.function.data()[-2:]) == [["b"], ["c"]]
     assert [each.is_finished for each in await checkpoints(world)] == [True, False, False]
+
+
+@reading
+async def test_the_end_of_a_shard_is_seen_in_the_list_of_shards_too(world: Reading) -> None:
+    world.stream.tells_end = False
+    world.stream.put("a")
+    await world.begin(STREAM, wakes=True)
+    await world.pass_time(10 * IDLE_S_MAX)
+    world.stream.shards["shard-0"].closed = True
+    world.stream.shards["shard-1"] = StoredShard(parents=("shard-0",))
+    world.stream.put("b", shard="shard-1")
+    world.poller.wake(shards_changed=True)
+    await world.settle()
+    await world.settle()
+    assert world.function.data() == [["a"], ["b"]]
+    assert [each.is_finished for each in await checkpoints(world)] == [True, False]
 
 
 @reading

@@ -58,7 +58,7 @@ _WAIT: Final = f'printf r >&{_ASSIGNMENT_FD}; eval "$(cat <&{_ASSIGNMENT_FD})"'
 # Where there are extensions it outlives the program, whose end it tells the daemon itself. Without them nobody is at
 # the other end of the socket any more, and before there is a function nothing is in /opt.
 _INIT: Final = (
-    f'exec 2>/dev/null; ulimit -p {PROCESSES} || ulimit -u {PROCESSES}; "$@" 2>&{_OUTPUT_FD}; s=$?; '
+    f'exec 2>/dev/null; ulimit -p {PROCESSES} || ulimit -u {PROCESSES}; (exec "$@" 2>&{_OUTPUT_FD}); s=$?; '
     f"[ -e {EXTENSIONS} ] && echo $s >&{_ASSIGNMENT_FD} && exec sleep infinity >/dev/null {_OUTPUT_FD}>&-; exit $s"
 )
 
@@ -151,15 +151,17 @@ class BubblewrapSandbox(IsolatedSandbox):
         assignment, self._unsent = self._unsent.encode(), ""
         with contextlib.suppress(BrokenPipeError):  # it has been killed: how it ended is told in another way
             await self._loop.sock_sendall(self._assignment, assignment)
+        self._require_alive()  # or the socket is closed
         self._assignment.shutdown(socket.SHUT_WR)
         self._loop.add_reader(self._assignment.fileno(), self._read_program_status)
 
     def _read_program_status(self) -> None:
         """The first process says how the runtime has ended, as it stays for the extensions."""
         self._loop.remove_reader(self._assignment.fileno())
-        said = self._assignment.recv(_READ_BYTES)
-        if said:
-            self._ended(shell_status(int(said)))
+        with contextlib.suppress(ConnectionResetError):  # it has been killed with all others
+            said = self._assignment.recv(_READ_BYTES)
+            if said:
+                self._ended(shell_status(int(said)))
 
     def _read_status(self) -> None:
         """bubblewrap says its child's process id first, then the status with which the program ended."""

@@ -14,7 +14,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-from lambdad.adapters.connection_owner import socket_inode
+from lambdad.adapters.connection_owner import listener_inode, socket_inode
 from lambdad.adapters.loopback import connected
 from lambdad.adapters.process_tree import holds_socket, terminate_first_child
 from lambdad.adapters.sandboxes.extensions import Extensions
@@ -170,6 +170,7 @@ class IsolatedSandbox(ABC):
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            self._limits.lift_cpu()
 
     def close(self) -> None:
         if self.output_fd >= 0:
@@ -194,6 +195,10 @@ class IsolatedSandbox(ABC):
         if self._own_network:
             connection = await self._socket_inside()
         else:
+            # On the network of the machine somebody else may listen there: what is sent is for this sandbox alone.
+            inode = listener_inode(port)
+            if inode is None or not holds_socket(self._pid, inode):
+                raise ConnectionRefusedError(f"nothing of the sandbox listens on port {port}")
             connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         return await connected(connection, port)
 
@@ -210,7 +215,7 @@ class IsolatedSandbox(ABC):
         return socket.socket(fileno=descriptors[0])
 
     def initialized(self) -> None:
-        if self.is_alive:
+        if self.is_alive and not self._is_doomed:
             self._limits.limit_cpu()
 
     def freeze(self) -> None:

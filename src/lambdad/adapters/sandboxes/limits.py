@@ -90,6 +90,11 @@ class Limits:
         if self._group is not None:
             self._group.limit_cpu(self._memory_mb)
 
+    def lift_cpu(self) -> None:
+        """What is to die may use what there is for it."""
+        if self._group is not None:
+            self._group.lift_cpu()
+
     def freeze(self) -> None:
         if self._group is not None and self._machine.has(FREEZE):
             self._group.freeze()

@@ -83,6 +83,8 @@ def operations(services: LambdaServices) -> dict[str, Handler]:
         ),
         **_bound(
             services.code_signing,
+            code_signing.create_code_signing_config,
+            code_signing.delete_code_signing_config,
             code_signing.delete_function_code_signing_config,
             code_signing.get_code_signing_config,
             code_signing.get_function_code_signing_config,
@@ -114,12 +116,6 @@ def operations(services: LambdaServices) -> dict[str, Handler]:
             event_invoke_configs.update_function_event_invoke_config,
         ),
         **_beside_functions(services),
-        "CreateCodeSigningConfig": partial(
-            code_signing.create_code_signing_config, services.code_signing, services.tags
-        ),
-        "DeleteCodeSigningConfig": partial(
-            code_signing.delete_code_signing_config, services.code_signing, services.tags
-        ),
         "CreateFunction": partial(functions.create_function, services.functions, services.packages),
         "GetAccountSettings": partial(concurrency.get_account_settings, services.functions, services.concurrency),
         "GetFunction": partial(functions.get_function, services.functions, services.code_links),

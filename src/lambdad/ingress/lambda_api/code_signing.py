@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from lambdad.domain.code_signing import CodeSigningConfig
-from lambdad.domain.tags import check as check_tags
 from lambdad.ingress.lambda_api.configuration import code_signing_config_arn
 from lambdad.ingress.lambda_api.functions import reference
 from lambdad.ingress.lambda_api.markers import marker_after, place_of
 from lambdad.ingress.operations import Call, Output, Params
 from lambdad.services.code_signing import CodeSigningService
-from lambdad.services.tags import TagsService
 from lambdad.services.version_pages import page_limit
 
 
-async def create_code_signing_config(
-    code_signing: CodeSigningService, tags: TagsService, call: Call, params: Params
-) -> Output:
-    given = params.get("Tags") or {}
-    check_tags(given)
+async def create_code_signing_config(code_signing: CodeSigningService, call: Call, params: Params) -> Output:
     config = await code_signing.create(
         call.account_id,
         call.region,
         params["AllowedPublishers"]["SigningProfileVersionArns"],
         (params.get("CodeSigningPolicies") or {}).get("UntrustedArtifactOnDeployment"),
         params.get("Description") or "",
+        params.get("Tags") or {},
     )
-    await tags.put_new(config.arn, given)
     return {"CodeSigningConfig": _shown(config)}
 
 
@@ -43,12 +37,8 @@ async def update_code_signing_config(code_signing: CodeSigningService, call: Cal
     return {"CodeSigningConfig": _shown(config)}
 
 
-async def delete_code_signing_config(
-    code_signing: CodeSigningService, tags: TagsService, call: Call, params: Params
-) -> Output:
-    arn = code_signing_config_arn(call, params)
-    await code_signing.delete(arn)
-    await tags.forget(arn)
+async def delete_code_signing_config(code_signing: CodeSigningService, call: Call, params: Params) -> Output:
+    await code_signing.delete(code_signing_config_arn(call, params))
     return {}
 
 

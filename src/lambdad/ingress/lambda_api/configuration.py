@@ -183,14 +183,23 @@ def code_signing_config_arn(call: Call, params: Params) -> str:
     """
     arn: str = params.get("CodeSigningConfigArn") or ""
     key = code_signing.parse_arn(arn)
-    if key is not None and key[0] != call.account_id:
+    if key is not None:
+        require_own(call, arn, *key[:2])
+    return arn
+
+
+def require_own(call: Call, arn: str, account_id: str, region: str) -> None:
+    """Whether the resource with this ARN is one of the caller's, in the region that was called.
+
+    Raises AccessDeniedException and ResourceNotFoundException.
+    """
+    if account_id != call.account_id:
         raise AccessDeniedException(
             f"User: arn:aws:iam::{call.account_id}:root is not authorized to perform: lambda:{call.operation} on "
             f"resource: {arn}"
         )
-    if key is not None and key[1] != call.region:
-        raise ResourceNotFoundException(f"Resources from '{key[1]}' are not reachable in this region ('{call.region}')")
-    return arn
+    if region != call.region:
+        raise ResourceNotFoundException(f"Resources from '{region}' are not reachable in this region ('{call.region}')")
 
 
 def refuse_unsupported(params: Params) -> None:

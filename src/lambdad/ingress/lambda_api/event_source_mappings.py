@@ -13,8 +13,8 @@ from lambdad.domain.event_source_mappings import (
     SourceKind,
     not_supported,
 )
+from lambdad.domain.tags import check as check_tags
 from lambdad.ingress.lambda_api.markers import marker_after, place_of
-from lambdad.ingress.lambda_api.tags import check_tags
 from lambdad.ingress.operations import Call, Output, Params
 from lambdad.services.event_source_mappings import EventSourceMappings
 

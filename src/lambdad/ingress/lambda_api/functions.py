@@ -8,9 +8,9 @@ from lambdad.domain.arns import LATEST, FunctionReference, parse_function_name
 from lambdad.domain.errors import InvalidParameterValueException
 from lambdad.domain.functions import FunctionVersion
 from lambdad.domain.logging_configs import default_logging, merged_logging
+from lambdad.domain.tags import check as check_tags
 from lambdad.ingress.code_links import CodeLinks
 from lambdad.ingress.lambda_api import configuration
-from lambdad.ingress.lambda_api.tags import check_tags
 from lambdad.ingress.operations import Call, Output, Params
 from lambdad.services.code import Package
 from lambdad.services.functions import FunctionsService

@@ -8,12 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 from lambdad.domain.arns import FunctionReference, parse_function_name
-from lambdad.domain.errors import AccessDeniedException, InvalidParameterValueException, ResourceNotFoundException
-from lambdad.domain.tags import check as check_tags
+from lambdad.domain.errors import InvalidParameterValueException
+from lambdad.ingress.lambda_api.configuration import require_own
 from lambdad.ingress.operations import Call, Output, Params
 from lambdad.services.tags import TagsService
-
-__all__ = ["check_tags", "list_tags", "tag_resource", "untag_resource"]
 
 _OF_FUNCTION: Final = ":function:"
 
@@ -37,13 +35,7 @@ def _resource(call: Call, arn: str) -> FunctionReference | str:
     if _OF_FUNCTION in arn:
         return _function(call, arn)
     _, _, _, region, account_id, _, _ = arn.split(":", 6)
-    if account_id != call.account_id:
-        raise AccessDeniedException(
-            f"User: arn:aws:iam::{call.account_id}:root is not authorized to perform: lambda:{call.operation} on "
-            f"resource: {arn}"
-        )
-    if region != call.region:
-        raise ResourceNotFoundException(f"Resources from '{region}' are not reachable in this region ('{call.region}')")
+    require_own(call, arn, account_id, region)
     return arn
 
 

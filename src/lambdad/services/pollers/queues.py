@@ -49,12 +49,13 @@ class SourceCalls(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """A message that was received, as it stands in an event. `trace` is empty when it carries none."""
+    """A message as it stands in an event, and when it was taken. `trace` is empty when it carries none."""
 
     id: str
     receipt: str
     trace: str
     encoded: bytes
+    taken: float
 
 
 class QueueClient:
@@ -133,7 +134,7 @@ class QueuePoller:
         self._clock = clock
         self._tell = tell
         self._scaling = Scaling(mapping.maximum_concurrency)
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[object]] = set()
         self._gathered: list[_Message] = []
         self._freed = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -153,7 +154,8 @@ class QueuePoller:
                 await self._read()
                 problems = 0
             except (NeighbourUnavailable, NeighbourRefused, TimeoutError, StoreUnavailable) as error:
-                self._is_found = not isinstance(error, NeighbourRefused)  # it may be another queue by now
+                if isinstance(error, NeighbourRefused):
+                    self._is_found = False  # it may be another queue by now
                 problem = str(error) or "the service does not answer"
             except ResourceNotFoundException as error:
                 problem = error.message
@@ -187,19 +189,34 @@ class QueuePoller:
             self._scaling.empty()
             if self._clock.monotonic() - began < SHORT_POLL_S:
                 await self._clock.sleep(SHORT_POLL_S)
+        batches = []
         while self._gathered:
             count = fitting([len(message.encoded) for message in self._gathered])
-            batch, self._gathered = self._gathered[:count], self._gathered[count:]
-            self._begin(self._process(batch, self._clock.monotonic()))
+            batches.append(self._gathered[:count])
+            self._gathered = self._gathered[count:]
+        if self._source.is_fifo:
+            self._begin(self._process_in_order(batches))
+        else:
+            for batch in batches:
+                self._begin(self._process(batch))
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _process_in_order(self, batches: Sequence[Sequence[_Message]]) -> None:
+        """Messages that came together may be of one group: behind one that comes again, none is processed."""
+        for place, batch in enumerate(batches):
+            if not await self._process(batch) or self._stopping.is_set():
+                await self._release([message for each in batches[place + 1 :] for message in each])
+                return
+
+    def _begin(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[object]) -> None:
         self._running.discard(task)
         self._freed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:  # a fault of ours: the messages come again
+            logger.error("a batch of %s was not processed", self._source.arn, exc_info=error)
 
     async def _free_place(self) -> None:
         """Wait until one more batch may run; while all places are taken, there are more with time."""
@@ -240,10 +257,11 @@ class QueuePoller:
         """Take messages; returns how many came."""
         unwanted = []
         received = await self._queue.receive(count, wait_s)
+        taken = self._clock.monotonic()
         for raw in received:
             record = queue_record(raw, self._source)
             trace = str(record["attributes"].get(TRACE_ATTRIBUTE, ""))
-            message = _Message(record["messageId"], record["receiptHandle"], trace, encoded(record))
+            message = _Message(record["messageId"], record["receiptHandle"], trace, encoded(record), taken)
             if self._filters.let_pass(record):
                 self._gathered.append(message)
             else:
@@ -252,8 +270,11 @@ class QueuePoller:
             self._begin(self._delete(unwanted))
         return len(received)
 
-    async def _process(self, batch: Sequence[_Message], taken: float) -> None:
-        """Run the function for a batch; a throttled one waits until its messages are visible to others again."""
+    async def _process(self, batch: Sequence[_Message]) -> bool:
+        """Run the function for a batch; a throttled one waits until its messages are visible to others again.
+
+        Returns whether all its messages are processed.
+        """
         payload, traces = event(message.encoded for message in batch), [message.trace for message in batch]
         result = await self._batches.run(payload, traces)
         throttles = 0
@@ -262,17 +283,16 @@ class QueuePoller:
             self._tell(result.told)
             wait_s = backoff_s(throttles)
             throttles += 1
-            if self._stopping.is_set() or not await self._is_hidden_for(taken, wait_s):
-                return
+            if not await self._is_hidden_for(batch[0].taken, wait_s):
+                return False
             await first_of(self._clock.sleep(wait_s), self._stopping.wait())
             if self._stopping.is_set():
                 await self._release(batch)
-                return
+                return False
             result = await self._batches.run(payload, traces)
         if result.ending is Ending.LOOPED and len(batch) > 1:
-            for message in batch:  # only those are stopped that have come round too often
-                await self._process([message], taken)
-            return
+            # Only those are stopped that have come round too often.
+            return all([await self._process([message]) for message in batch])
         self._tell(result.told)
         failed = self._failed(batch, result)
         if failed:
@@ -280,6 +300,7 @@ class QueuePoller:
         else:
             self._scaling.succeeded()
         await self._delete([message for message in batch if message.id not in failed])
+        return not failed
 
     def _failed(self, batch: Sequence[_Message], result: BatchResult) -> Collection[str]:
         """The ids of the messages that are to come again."""

@@ -20,6 +20,7 @@ from lambdad.domain.errors import ResourceNotFoundException
 from lambdad.domain.event_source_filters import SourceFilters
 from lambdad.domain.event_source_mappings import (
     AT_TIMESTAMP,
+    BATCH_BYTES_MAX,
     FOR_EVER,
     LATEST_RECORD,
     PROBLEM,
@@ -99,6 +100,7 @@ class StreamPoller:
         self._filters = SourceFilters(mapping.filters, self._source.kind.value)
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._finished: set[str] = set()
+        self._closed: set[str] = set()
         self._woken = asyncio.Event()
         self._shards_changed = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -143,6 +145,10 @@ class StreamPoller:
         checkpoints = await self._checkpoints(shards)
         self._finished = {each.shard_id for each in checkpoints.values() if each.is_finished}
         listed = {shard.id for shard in shards}
+        closed = {shard.id for shard in shards if shard.is_closed}
+        if not closed <= self._closed:
+            self.wake(shards_changed=False)  # not every service says at the end of a shard that it is the end
+        self._closed = closed
         for shard in shards:
             is_waiting = any(parent in listed and parent not in self._finished for parent in shard.parents)
             if shard.id in self._finished or shard.id in self._reading or is_waiting or self._stopping.is_set():
@@ -300,6 +306,10 @@ class StreamPoller:
         """What is set when something is written from now on."""
         return self._woken
 
+    def is_closed(self, shard_id: str) -> bool:
+        """Whether nothing is added to a shard any more, as far as is known."""
+        return shard_id in self._closed
+
     @property
     def is_stopping(self) -> bool:
         return self._stopping.is_set()
@@ -353,7 +363,7 @@ class _ShardReader:
         clock, limit = poller.around.clock, mapping.batch_size * mapping.parallelization_factor
         base_s = READ_EVERY_S[mapping.source.kind]
         records: list[StreamRecord] = []
-        closes = 0.0
+        closes, size = 0.0, 0
         while True:
             woken = poller.woken
             got, ended = await self._fetch(limit - len(records))
@@ -362,7 +372,10 @@ class _ShardReader:
                 closes = clock.monotonic() + mapping.batching_window_s
             records += wanted
             left_s = closes - clock.monotonic()
-            if ended or (records and (len(records) >= limit or left_s <= 0)) or poller.is_stopping:
+            if left_s > 0:
+                size += sum(len(encoded(record.document)) for record in wanted)
+            is_full = len(records) >= limit or size >= BATCH_BYTES_MAX * mapping.parallelization_factor
+            if ended or (records and (is_full or left_s <= 0)) or poller.is_stopping:
                 return records, ended
             if got:
                 self._idle_s = base_s
@@ -380,19 +393,25 @@ class _ShardReader:
         client, shard = self._poller.around.client, self._shard
         if self._iterator is None:
             self._iterator = await client.iterator(shard.id, self._read_to, self._checkpoint.from_s)
+        is_closed = self._poller.is_closed(shard.id)
         got, self._iterator = await self._poller.read(self._iterator, shard.id, limit)
         if got:
             self._read_to = got[-1].sequence_number
-        return got, self._iterator is None or (shard.is_closed and not got)
+        return got, self._iterator is None or (is_closed and not got)
 
     async def _process(self, records: Sequence[StreamRecord]) -> bool:
         """False when the poller stops before all are processed; how far the first are is kept."""
         poller, mapping = self._poller, self._poller.mapping
         if mapping.parallelization_factor > 1:
             parts = lanes(records, mapping.parallelization_factor)
+            # Each is waited for, also when another fails: the same records are read again then.
             results = await asyncio.gather(
-                *(poller.work_off(self._shard.id, part, lambda sequence_number: None) for part in parts)
+                *(poller.work_off(self._shard.id, part, lambda sequence_number: None) for part in parts),
+                return_exceptions=True,
             )
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
             return all(results)
         reached = ""
 

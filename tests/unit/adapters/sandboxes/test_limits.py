@@ -37,6 +37,9 @@ class Group(ControlGroup):
     def limit_cpu(self, memory_mb: int) -> None:
         self.done.append(("cpu", memory_mb))
 
+    def lift_cpu(self) -> None:
+        self.done.append("free cpu")
+
     def freeze(self) -> None:
         self.done.append("freeze")
 
@@ -275,11 +278,12 @@ def test_a_group_with_everything_does_everything(no_process_is_looked_at: list[A
         scene.limits.limit_cpu()
         scene.limits.freeze()
         scene.limits.thaw()
+        scene.limits.lift_cpu()
         scene.limits.close()
         group = scene.group
         assert group is not None
         limited = ("limit", MEMORY_MB, TMP_MB, PROCESSES)
-        assert group.done == [limited, ("cpu", MEMORY_MB), "freeze", "thaw", "removed"]
+        assert group.done == [limited, ("cpu", MEMORY_MB), "freeze", "thaw", "free cpu", "removed"]
         assert scene.poller.watched == {}
         assert no_process_is_looked_at == []
         assert PROCESSES == 1024
