@@ -5,21 +5,25 @@ https://docs.aws.amazon.com/lambda/latest/dg/configuration-aliases.html
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import math
 import re
 from collections import Counter
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from api_calls import refusal
-from daemons import create_python
+from daemons import Daemon, create_python
 
 SAYS_VERSION = "def handler(event, context):\n    return context.function_version\n"
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-DRAWS = 400
-# By Hoeffding's inequality a fair count of DRAWS is further than this from what is expected once in 10^9 times.
-TOLERANCE = math.ceil(math.sqrt(DRAWS * math.log(2 * 10**9) / 2))
+INVOCATIONS = 10_000
+WEIGHT = 0.1
+# Six and a half standard deviations of a binomial count: a fair one is further away once in 10^10 times.
+TOLERANCE = math.ceil(6.5 * math.sqrt(INVOCATIONS * WEIGHT * (1 - WEIGHT)))
 
 
 @pytest.fixture
@@ -249,19 +253,28 @@ def test_latest_takes_no_share(aws_lambda: Any, function: str) -> None:
     assert answer[:2] == ("ValidationException", 400)
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_traffic_is_divided_by_the_weights(aws_lambda: Any, function: str, weight: float) -> None:
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_a_weight_can_be_all_or_nothing(aws_lambda: Any, function: str, weight: float) -> None:
     aws_lambda.create_alias(FunctionName=function, Name="live", FunctionVersion="1", RoutingConfig=weights("2", weight))
-    counted: Counter[str] = Counter()
-    for _ in range(DRAWS):
+    wanted = "2" if weight else "1"
+    for _ in range(20):
         answer = aws_lambda.invoke(FunctionName=function, Qualifier="live")
-        assert answer["Payload"].read() == f'"{answer["ExecutedVersion"]}"'.encode()
-        counted[answer["ExecutedVersion"]] += 1
-    assert counted.keys() <= {"1", "2"}
-    if weight in (0.0, 1.0):
-        assert counted["2"] == DRAWS * weight
-    else:
-        assert abs(counted["2"] - DRAWS * weight) <= TOLERANCE
+        assert (answer["ExecutedVersion"], answer["Payload"].read()) == (wanted, f'"{wanted}"'.encode())
+
+
+def test_traffic_is_divided_by_the_weights(aws_lambda: Any, shared_daemon: Daemon, function: str) -> None:
+    aws_lambda.create_alias(FunctionName=function, Name="live", FunctionVersion="1", RoutingConfig=weights("2", WEIGHT))
+    target = f"/2015-03-31/functions/{function}:live/invocations"
+    counted: Counter[str] = Counter()
+    with contextlib.closing(http.client.HTTPConnection(urlsplit(shared_daemon.url).netloc, timeout=60)) as connection:
+        for _ in range(INVOCATIONS):
+            connection.request("POST", target, b"{}")
+            response = connection.getresponse()
+            version = response.headers["X-Amz-Executed-Version"]
+            assert response.read() == f'"{version}"'.encode()
+            counted[version] += 1
+    assert counted.keys() == {"1", "2"}
+    assert abs(counted["2"] - INVOCATIONS * WEIGHT) <= TOLERANCE
 
 
 def test_a_dry_run_of_an_alias_runs_nothing(aws_lambda: Any, function: str) -> None:
