@@ -7,10 +7,6 @@ import os
 import platform
 import struct
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
-
 # sched.h
 CLONE_NEWNS = 0x0002_0000
 CLONE_NEWUTS = 0x0400_0000
