@@ -22,7 +22,8 @@ TEST_PACKAGES := $(CURDIR)/.lambdad/packages
 TEST_EXTENSIONS := $(CURDIR)/.lambdad/extensions
 # Functions with wheels in their packages or layers are of this Python.
 WHEELS_PYTHON := 3.11
-WORKERS ?= 2
+# One more than the processors that CI has: many tests wait for something.
+WORKERS ?= 3
 
 help:
 	@sed -n '1,6s/^# //p' Makefile

@@ -187,7 +187,7 @@ def test_variables_that_are_not_reserved_can_be_set(client: Any, name: str, key:
 
 
 def test_a_function_has_five_layers_at_most(client: Any, name: str) -> None:
-    layers = [f"arn:aws:lambda:us-east-1:000000000000:layer:mine:{number}" for number in range(1, 7)]
+    layers = [f"arn:aws:lambda:us-east-1:000000000000:layer:mine-{number}:1" for number in range(1, 7)]
     expected = ("InvalidParameterValueException", 400, "Cannot reference more than 5 layers.")
     refuse_both(client, name, expected, Layers=layers)
     missing = f"Layer version {layers[0]} does not exist."

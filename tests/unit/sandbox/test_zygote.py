@@ -153,7 +153,8 @@ zygote._become(["/bin/sh", "-c", show], {"LAMBDA_TASK_ROOT": "/usr", "MARK": "a"
 """,
     )
     ignored, mark, place = said
-    assert (int(ignored, 16), mark, place) == (0, "a", "/usr")
+    # Those beyond 31 are the C library's own, and may have been ignored by whoever started the tests.
+    assert (int(ignored, 16) & 0x7FFFFFFF, mark, place) == (0, "a", "/usr")
 
 
 def test_nothing_that_is_preloaded_starts_a_thread(python: str) -> None:
