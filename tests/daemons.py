@@ -142,6 +142,14 @@ def zip_of(files: Mapping[str, str | bytes], modes: Mapping[str, int] | None = N
     return packed.getvalue()
 
 
+def have_python(client: Any, name: str, source: str, **options: Any) -> None:
+    """The same for the functions of a whole test file, which a worker may run in parts: it may be there already."""
+    try:
+        create_python(client, name, source, **options)
+    except client.exceptions.ResourceConflictException:
+        assert client.get_function(FunctionName=name)["Configuration"]["Handler"] == "app.handler"
+
+
 def create_python(client: Any, name: str, source: str, **options: Any) -> dict[str, Any]:
     """Create a Python function whose handler is `handler` of the source."""
     parameters = {

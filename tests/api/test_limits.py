@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from api_calls import refusal
-from daemons import ROLE, Daemon, create_python, zip_of
+from daemons import ROLE, Daemon, create_python, have_python, zip_of
 
 ECHO = "def handler(event, context):\n    return event\n"
 REFUSED_VARIABLES = (
@@ -49,7 +49,7 @@ def client(shared_daemon: Daemon) -> Any:
 
 @pytest.fixture(scope="module")
 def name(client: Any) -> str:
-    create_python(client, "limits-of-functions", ECHO)
+    have_python(client, "limits-of-functions", ECHO)
     return "limits-of-functions"
 
 

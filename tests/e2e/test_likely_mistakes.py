@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from api_calls import refusal
-from daemons import ROLE, Daemon, create_python
+from daemons import ROLE, Daemon, create_python, have_python
 from neighbours import Queue
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
@@ -34,7 +34,7 @@ CREATED = ["s3:ObjectCreated:*"]
 @pytest.fixture(scope="module")
 def daemon(shared_daemon: Daemon) -> Daemon:
     """The shared daemon with a function that lets nobody in, and a bucket, a topic, queues, a rule and a schedule."""
-    create_python(shared_daemon.client("lambda"), NAME, HANDLER)
+    have_python(shared_daemon.client("lambda"), NAME, HANDLER)
     shared_daemon.client("s3").create_bucket(Bucket=NAME)
     shared_daemon.client("sns").create_topic(Name=NAME)
     sqs, events = shared_daemon.client("sqs"), shared_daemon.client("events")

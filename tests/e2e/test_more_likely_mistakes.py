@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from api_calls import Refusal, refusal, send
-from daemons import ROLE, Daemon, create_python, zip_of
+from daemons import ROLE, Daemon, have_python, zip_of
 
 ACCOUNT, OTHER_ACCOUNT, REGION = "271828182845", "314159265358", "us-east-1"
 NAME = "likely"
@@ -51,7 +51,7 @@ def daemon(shared_daemon: Daemon) -> Iterator[Daemon]:
     """The shared daemon; in an account of its own a function with two versions, an alias, a URL, a layer, a queue."""
     said = len(shared_daemon.stderr())
     functions = shared_daemon.client("lambda", account_id=ACCOUNT)
-    create_python(functions, NAME, HANDLER)
+    have_python(functions, NAME, HANDLER)
     functions.publish_version(FunctionName=NAME)
     functions.update_function_configuration(FunctionName=NAME, Description="second")
     functions.publish_version(FunctionName=NAME)

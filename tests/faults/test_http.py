@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from daemons import Daemon, create_python
-from faults.calm import assert_calm
+from daemons import Daemon, create_python, have_python
+from faults.calm import assert_calm, overlook
 from faults.processes import eventually, resident_bytes
 from faults.wire import Connection, get
 
@@ -27,6 +27,7 @@ INVOKE = "/2015-03-31/functions/{}/invocations"
 @pytest.fixture(autouse=True)
 def calm(shared_daemon: Daemon) -> Iterator[None]:
     """After every test here the daemon is well and has reported nothing."""
+    overlook(shared_daemon)
     yield
     assert get(shared_daemon, "/_lambdad/health").status == 200
     assert_calm(shared_daemon)
@@ -36,7 +37,7 @@ def calm(shared_daemon: Daemon) -> Iterator[None]:
 def echo(shared_daemon: Daemon) -> str:
     """The path at which a warm function echoes."""
     client = shared_daemon.client("lambda")
-    create_python(client, "http-faults-echo", ECHO)
+    have_python(client, "http-faults-echo", ECHO)
     client.invoke(FunctionName="http-faults-echo")
     return INVOKE.format("http-faults-echo")
 

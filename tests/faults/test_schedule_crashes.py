@@ -86,7 +86,7 @@ def test_killed_just_before_and_just_after_the_second(tmp_path: Path, recorder: 
         assert_each_once(recorder, expected)
         daemon.stop()
         daemon.start()
-        marker = second(2)
+        marker = second(5)
         create(daemon.client("scheduler"), "marker", at(marker))
         assert_each_once(recorder, expected | {named("marker", marker)})
 
