@@ -404,7 +404,6 @@ def settle_memory() -> None:
 
     Measured: 40 microseconds of processor time an invocation without this, 32 with it.
     """
-    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ FLOODS = COMPANION.replace(
 MIB = 1024 * 1024
 GROWS_AT_MOST_MB = 64
 ANSWERED_WITHIN_S = 5.0
+USUALLY_ANSWERED_WITHIN_S = 1.0
 SHUTDOWN_S = 2.0
 DRAIN_S = 0.5
 SLACK_S = 2.0
@@ -102,5 +104,6 @@ def test_who_floods_the_runtime_api_is_cut_off_and_nobody_waits_for_it(world: Wo
             took.append(time.monotonic() - began)
         assert flooded.result() == (None, {"s": 1.5})
     assert max(took) < ANSWERED_WITHIN_S
+    assert statistics.median(took) < USUALLY_ANSWERED_WITHIN_S
     assert processes.resident_bytes(world.daemon.process.pid) - before < GROWS_AT_MOST_MB * MIB
     assert_calm(world.daemon)

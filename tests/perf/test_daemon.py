@@ -20,7 +20,7 @@ from lambdad.bench.measures import PYTHON_ECHO, Target
 Report = Callable[[str], None]
 
 START_BAR_S = 0.6
-START_BOUND = 6.5
+START_BOUND = 5.0
 """In multiples of `import boto3`."""
 START_ROUNDS = 5
 DAEMON_BOUND_MB = 90

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import os
@@ -90,7 +89,6 @@ def command(**options: Any) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    gc.disable()  # until `app.settle_memory`: of what is loaded now nothing becomes garbage, and looking takes 30 ms
     from lambdad import app
     from lambdad.adapters.data_dir import DataDir, DataDirInUse
     from lambdad.adapters.sandboxes import SandboxUnavailable
