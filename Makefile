@@ -134,7 +134,7 @@ $(TEST_EXTENSIONS)/bin/%:
 test-extensions: $(TEST_EXTENSIONS)/bin/lambda-adapter $(TEST_EXTENSIONS)/bin/watcher
 
 test: test-runtimes test-servers test-extensions
-	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest -n $(WORKERS) --dist worksteal --ignore tests/perf tests
+	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/perf tests
 	LAMBDAD_TEST_RUNTIMES_DIR=$(TEST_RUNTIMES) $(BIN)/pytest tests/perf
 
 bench: test-runtimes

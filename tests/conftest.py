@@ -13,6 +13,21 @@ from daemons import Daemon
 from neighbours import MotoServer
 
 
+#: The tiers whose files take long. Workers take whole files (fixtures of a module run once), so these come first: what
+#: is left for the end is then short, and no worker waits for another.
+LONG_TIERS = ("faults", "e2e", "escapes", "api")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long tiers first."""
+
+    def tier(item: pytest.Item) -> int:
+        name = item.path.relative_to(Path(__file__).parent).parts[0]
+        return LONG_TIERS.index(name) if name in LONG_TIERS else len(LONG_TIERS)
+
+    items.sort(key=tier)
+
+
 @pytest.fixture(scope="session")
 def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """One daemon for all tests of a worker that only add to it; they use names of their own."""
