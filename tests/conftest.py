@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 
 from daemons import Daemon
 from neighbours import MotoServer
 
+# A shell without job control starts what it runs in the background with interrupts ignored, and every process of ours
+# would inherit that: what a test interrupts would never end.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# botocore reads its data files anew for every session. Tests make thousands of sessions, for accounts and regions of
+# their own, and spent most of their time in that: here all sessions share what was read.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 #: The tiers whose files take long. Workers take whole files (fixtures of a module run once), so these come first: what
 #: is left for the end is then short, and no worker waits for another.

@@ -298,6 +298,7 @@ def _references(part: Any) -> Iterator[str]:
 
 _CORRECTIONS: Final[Mapping[str, Callable[[], None]]] = {
     "cloudformation": _cloudformation,
+    "dynamodb": source_corrections.correct_tables,
     "dynamodbstreams": source_corrections.correct_table_streams,
     "kinesis": source_corrections.correct_kinesis,
     "kms": _kms,

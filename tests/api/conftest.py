@@ -130,12 +130,12 @@ class Door:
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self._listener.settimeout(WAIT_S)
         self._visitors: list[Visitor] = []
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
 
-    def await_knock(self) -> Visitor:
-        """The next function that knocks."""
+    def await_knock(self, timeout_s: float = WAIT_S) -> Visitor:
+        """The next function that knocks. Raises TimeoutError."""
+        self._listener.settimeout(timeout_s)
         visitor = Visitor(self._listener.accept()[0])
         self._visitors.append(visitor)
         return visitor

@@ -141,6 +141,15 @@ def test_a_configuration_from_its_creation_to_its_end(shared_daemon: Daemon) -> 
     assert refusal(client.list_tags, Resource=arn).code == "ResourceNotFoundException"
 
 
+def test_a_page_of_configurations_may_be_long(shared_daemon: Daemon) -> None:
+    """https://docs.aws.amazon.com/lambda/latest/api/API_ListCodeSigningConfigs.html: up to 10,000 a call, not 50"""
+    client = shared_daemon.client("lambda", account_id=new_account())
+    for _ in range(51):
+        client.create_code_signing_config(AllowedPublishers={"SigningProfileVersionArns": [MINE]})
+    page = client.list_code_signing_configs()
+    assert (len(page["CodeSigningConfigs"]), page.get("NextMarker")) == (51, None)
+
+
 def test_what_no_configuration_can_be_is_refused(aws_lambda: Any) -> None:
     too_many = {"SigningProfileVersionArns": [MINE] * 21}
     refused = refusal(aws_lambda.create_code_signing_config, AllowedPublishers=too_many)

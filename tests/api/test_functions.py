@@ -157,6 +157,17 @@ def test_get_function_shows_tags_and_reserved_concurrency(aws_lambda: Any, uniqu
     assert got["Concurrency"] == {"ReservedConcurrentExecutions": 0}
 
 
+def test_get_function_with_a_qualifier_shows_only_what_a_version_has(aws_lambda: Any, unique: Any) -> None:
+    """https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html"""
+    name = unique()
+    create_python(aws_lambda, name, ECHO, Tags={"team": "blue"}, Publish=True)
+    aws_lambda.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    aws_lambda.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    for qualifier in ("1", "live", "$LATEST"):
+        for way in ({"FunctionName": name, "Qualifier": qualifier}, {"FunctionName": f"{name}:{qualifier}"}):
+            assert aws_lambda.get_function(**way).keys() == {"Configuration", "Code", "ResponseMetadata"}, way
+
+
 @pytest.mark.parametrize("waiter", ["function_exists", "function_active", "function_active_v2", "function_updated_v2"])
 def test_the_waiters_of_boto3_are_content(aws_lambda: Any, function: str, waiter: str) -> None:
     aws_lambda.get_waiter(waiter).wait(FunctionName=function, WaiterConfig={"MaxAttempts": 1})

@@ -262,6 +262,33 @@ def test_the_callers_trace_is_passed_on(shared_daemon, facts):
     assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-trace-id"].startswith(trace.split(";")[0])
 
 
+def test_a_qualifier_that_cannot_be_one_is_refused(functions, echo):
+    constraint = "Member must satisfy regular expression pattern: \\$(LATEST(\\.PUBLISHED)?)|[a-zA-Z0-9-_$]+"
+    assert refused(functions.invoke, echo, Qualifier="a b") == (
+        "ValidationException",
+        400,
+        f"1 validation error detected: Value 'a b' at 'qualifier' failed to satisfy constraint: {constraint}",
+    )
+    message = refused(functions.invoke, echo, Qualifier="a" * 129)[2]
+    assert message.endswith("Member must have length less than or equal to 128")
+
+
+@pytest.mark.parametrize("payload", [b'"\\ud800"', b'{"a": "\\uDC00 and \\ud83d\\ude00"}'])
+def test_the_escape_of_half_a_surrogate_pair_is_json(functions, echo, payload):
+    assert functions.invoke(echo, Payload=payload).payload == json.loads(payload)
+
+
+@pytest.mark.parametrize("payload", [b'["\\ud800", NaN]', b'"\\ud800', b'"\\ud800\xff"'])
+def test_but_what_else_is_no_json_beside_one_is_refused(functions, echo, payload):
+    assert refused(functions.invoke, echo, Payload=payload)[0] == "InvalidRequestContentException"
+
+
+@pytest.mark.parametrize("kind", ["RequestResponse", "Event"])
+def test_every_answer_has_the_trace(aws_lambda, echo, kind):
+    answer = aws_lambda.invoke(FunctionName=echo, InvocationType=kind)
+    assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-trace-id"].startswith("Root=1-")
+
+
 def test_an_invocation_without_a_trace_gets_one(functions, facts):
     first, second = (functions.invoke(facts).payload["trace"] for _ in range(2))
     assert re.fullmatch(r"Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0;Lineage=1:[0-9a-f]{8}:0", first)

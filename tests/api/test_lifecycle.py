@@ -208,6 +208,15 @@ def exits(functions):
     return functions.python(EXITS)
 
 
+def test_report_says_that_all_memory_was_used(functions):
+    name = functions.python("def handler(event, context):\n    return len(b'x' * (1 << 29))\n", MemorySize=128)
+    answer = functions.tail(name)
+    message = f"RequestId: {answer.request_id} Error: Runtime exited with error: signal: killed"
+    assert answer.payload == {"errorType": "Runtime.ExitError", "errorMessage": message}
+    assert f"\n{message}\nRuntime.ExitError\nEND " in answer.log
+    assert re.search(r"Max Memory Used: 128 MB\t.*Status: error\tError Type: Runtime.OutOfMemory\n$", answer.log)
+
+
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
@@ -271,7 +280,8 @@ def test_a_failed_initialization_is_tried_again_within_the_invocation(functions,
     assert (answer.error, answer.payload) == (None, "fine")
     assert "Init Duration" not in answer.log
     (report,) = [line for line in log_of(name) if line.startswith("INIT_REPORT")]
-    assert re.match(r"INIT_REPORT Init Duration: \d+\.\d\d ms\tPhase: init\tStatus: error\tError Type: OSError", report)
+    assert report.endswith("\tPhase: init\tStatus: error\tError Type: Runtime.Unknown\n")
+    assert re.match(r"INIT_REPORT Init Duration: \d+\.\d\d ms\t", report)
 
 
 def test_an_error_of_the_initialization_is_the_answer(functions, log_of):

@@ -208,11 +208,22 @@ def test_an_unknown_runtime_is_refused(client: Any, name: str, runtime: str) -> 
     assert refusal(create_python, client=client, name="never-created", source=ECHO, Runtime=runtime) == answer
 
 
-@pytest.mark.parametrize("runtime", ["java21", "dotnet8", "ruby3.4", "go1.x", "python2.7"])
+@pytest.mark.parametrize("runtime", ["java21", "dotnet8", "ruby3.4", "go1.x", "python3.15"])
 def test_a_runtime_that_lambdad_does_not_run_is_refused(client: Any, name: str, runtime: str) -> None:
     answer = refusal(client.update_function_configuration, FunctionName=name, Runtime=runtime)
     assert answer[:2] == ("InvalidParameterValueException", 400)
     assert answer.message.startswith(f"The runtime {runtime} is not supported yet by lambdad. It runs ")
+
+
+def test_a_runtime_that_lambda_has_given_up_is_refused(client: Any, name: str) -> None:
+    gone = (
+        "InvalidParameterValueException",
+        400,
+        "The runtime parameter of python2.7 is no longer supported for creating or updating AWS Lambda functions. "
+        "We recommend you use the new runtime (python3.14) while creating or updating functions.",
+    )
+    assert refusal(client.update_function_configuration, FunctionName=name, Runtime="python2.7") == gone
+    assert refusal(create_python, client=client, name="never-created", source=ECHO, Runtime="python2.7") == gone
 
 
 def test_a_runtime_that_is_not_installed_is_refused_with_the_way_to_install_it(tmp_path: Path) -> None:

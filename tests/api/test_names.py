@@ -160,6 +160,15 @@ def test_what_is_no_name_is_refused(aws_lambda: Any, wrong: str) -> None:
         )
 
 
+@pytest.mark.parametrize("named", ["a.b", "nobody:$LATEST.PUBLISHED"])
+def test_what_can_be_asked_for_and_cannot_be_created(aws_lambda: Any, named: str) -> None:
+    """The service model has dots in the names that most operations take, and not in those of CreateFunction."""
+    absent = ("ResourceNotFoundException", 404, f"Function not found: {ARN}:{named}")
+    for call in (aws_lambda.get_function, aws_lambda.delete_function, aws_lambda.invoke):
+        assert refusal(call, FunctionName=named) == absent
+    assert refusal(create_python, client=aws_lambda, name=named, source=SAYS_ARN)[:2] == ("ValidationException", 400)
+
+
 def test_a_name_has_64_characters_at_most(aws_lambda: Any, unique: Any) -> None:
     longest = unique().ljust(64, "x")
     assert create_python(aws_lambda, longest, SAYS_ARN)["FunctionName"] == longest

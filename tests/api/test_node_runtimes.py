@@ -9,6 +9,7 @@ import pytest
 from daemons import Daemon
 from installed_runtimes import installed, names, require
 from lambdad.domain.runtimes import Language
+from queued_events import await_lines
 
 PROBE = """
 exports.handler = async (event, context) => {
@@ -105,6 +106,16 @@ def test_a_failure(functions, node):
     assert (answer.payload["errorType"], answer.payload["errorMessage"]) == ("RangeError", "wanted")
     assert answer.payload["trace"][0] == "RangeError: wanted"
     assert "\tERROR\tInvoke Error \t" in answer.log
+
+
+def test_an_uncaught_exception_ends_the_runtime(shared_daemon, functions, node):
+    name = node(
+        "exports.handler = () => new Promise(() => setTimeout(() => { throw new RangeError('late') }, 1));",
+    )
+    answer = functions.invoke(name)
+    assert (answer.error, answer.payload["errorMessage"]) == ("Unhandled", "late")
+    message = f"RequestId: {answer.request_id} Error: Runtime exited with error: exit status 129"
+    assert await_lines(shared_daemon, name, "RequestId:", 1) == [f"{message}\nRuntime.ExitError"]
 
 
 def test_a_callback(functions, runtime, node):

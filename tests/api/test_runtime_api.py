@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -270,13 +271,22 @@ def test_other_paths_and_methods(before, method, path, status):
 @pytest.mark.parametrize("old", ["closed", "open"])
 def test_a_runtime_that_asks_again_has_one_event_at_a_time(functions, door, background, old):
     """Its first request for the next event is forgotten, and the environment is not counted twice."""
-    name = functions.custom(OBEDIENT)
-    functions.invoke(name, {"reconnect": old, "door": door.address})
-    door.await_knock().let_in()
+    name = _reconnected(functions, door, old)
     answers = [background.start(functions.invoke, name, {}) for _ in range(4)]
     assert [answer.result().error for answer in answers] == [None] * 4
     ids = {answer.result().payload["event"]["headers"]["Lambda-Runtime-Aws-Request-Id"] for answer in answers}
     assert ids == {answer.result().request_id for answer in answers}
+
+
+def _reconnected(functions, door, old):
+    """A function that has asked again. It is frozen 10 ms after it asked first; on a busy machine another one tries."""
+    for _ in range(20):
+        name = functions.custom(OBEDIENT)
+        functions.invoke(name, {"reconnect": old, "door": door.address})
+        with contextlib.suppress(TimeoutError):
+            door.await_knock(timeout_s=1.0).let_in()
+            return name
+    raise AssertionError("each was frozen before it could ask again")
 
 
 # Streaming
@@ -320,7 +330,7 @@ sys.exit(1)
 
 @pytest.mark.parametrize(
     ("headers", "error_type"),
-    [({"Lambda-Runtime-Function-Error-Type": "Runtime.NoLuck"}, "Runtime.NoLuck"), ({}, "Body.Type")],
+    [({"Lambda-Runtime-Function-Error-Type": "Runtime.NoLuck"}, "Runtime.NoLuck"), ({}, "Runtime.Unknown")],
 )
 def test_an_init_error(functions, headers, error_type, log_of):
     name = functions.custom(REFUSES, Environment={"Variables": {"HEADERS": json.dumps(headers)}})
@@ -329,3 +339,4 @@ def test_an_init_error(functions, headers, error_type, log_of):
     log = "".join(log_of(name))
     assert f"\tPhase: init\tStatus: error\tError Type: {error_type}\n" in log
     assert f"\tPhase: invoke\tStatus: error\tError Type: {error_type}\n" in log
+    assert answer.log.endswith(f"\tStatus: error\tError Type: {error_type}\n")

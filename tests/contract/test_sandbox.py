@@ -226,7 +226,7 @@ def test_a_tree_of_processes_that_holds_too_much_memory_is_killed(run: Run) -> N
     async def scenario(stage: Stage) -> None:
         sources = {kind: source.replace("{mb}", str(MEMORY_MB)) for kind, source in EAT.items()}
         function = await stage.launch(sources)
-        assert await function.status() == ExitStatus(signal="killed"), function.output
+        assert await function.status() == ExitStatus(signal="killed", exceeded_memory=True), function.output
         assert function.sandbox.max_memory_bytes() == MEMORY_MB * MIB
         await function.sandbox.kill()
         assert function.sandbox.max_memory_bytes() == MEMORY_MB * MIB

@@ -277,7 +277,7 @@ def test_memory_of_extensions_counts(run: Run) -> None:
         eat = f"#!/bin/sh\nhead -c {4 * MEMORY_MB}M /dev/zero | tail -n 1 >/dev/null\nsleep 600\n"
         function = await stage.launch_spec(stage.extended(WAIT, {"eating": eat}))
         function.listen()
-        assert await function.status() == KILLED
+        assert await function.status() == ExitStatus(signal="killed", exceeded_memory=True)
         assert function.sandbox.max_memory_bytes() == MEMORY_MB * MIB
         await function.sandbox.kill()
         assert function.ends == [("eating", KILLED)]

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lambdad.adapters.connection_owner import listener_inode, socket_inode
-from lambdad.adapters.exit_statuses import exit_status
+from lambdad.adapters.exit_statuses import EXCEEDED_MEMORY, exit_status
 from lambdad.adapters.extension_ends import KILLED, ExtensionEnds
 from lambdad.adapters.loopback import connected
 from lambdad.adapters.memory_watch import MemoryPoller
@@ -158,7 +158,7 @@ class ProcessSandbox:
         """All of it goes, whichever of its processes took too much, as in a memory control group."""
         self._max_memory = self._limit_bytes
         if not self._status.done():
-            self._status.set_result(KILLED)
+            self._status.set_result(EXCEEDED_MEMORY)
         self._kill_trees()
 
     def _exited(self, status: int, peak_bytes: int) -> None:

@@ -20,13 +20,14 @@ from lambdad.domain.quotas import FUNCTION_NAME_CHARACTERS
 
 LATEST = "$LATEST"
 
+# Dots and `$LATEST.PUBLISHED` pass, as in the service model: CreateFunction makes no such function, so none is found.
 _NAME = re.compile(
     r"(?:arn:(?P<partition>aws[a-zA-Z-]*):lambda:)?"
     r"(?:(?P<region>(?:eusc-)?[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d):)?"
     r"(?:(?P<account>\d{12}):)?"
     r"(?:(?P<marker>function):)?"
-    r"(?P<name>[a-zA-Z0-9-_]+)"
-    r"(?::(?P<qualifier>\$LATEST|[a-zA-Z0-9-_]+))?"
+    r"(?P<name>[a-zA-Z0-9-_.]+)"
+    r"(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9-_]+))?"
 )
 _VERSION = re.compile(r"\$LATEST|[0-9]+")
 
@@ -107,7 +108,8 @@ def parse_foreign_name(text: str, account_id: str, region: str, qualifier: str |
         raise ValidationException(
             f"1 validation error detected: Value '{text}' at 'functionName' failed to satisfy constraint: "
             "Member must satisfy regular expression pattern: (arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|"
-            "(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?"
+            "(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_\\.]+)"
+            "(:(\\$LATEST(\\.PUBLISHED)?|[a-zA-Z0-9-_]+))?"
         )
     name = match["name"]
     if len(name) > FUNCTION_NAME_CHARACTERS:

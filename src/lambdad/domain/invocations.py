@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,6 +14,10 @@ from lambdad.domain.provisioned_concurrency import ProvisionedUse
 
 INVALID_ENTRYPOINT: Final = "Runtime.InvalidEntrypoint"
 """The runtime could not be started at all, as when a custom runtime has no executable `bootstrap`."""
+OUT_OF_MEMORY: Final = "Runtime.OutOfMemory"
+"""What REPORT says of a runtime that was killed for its memory; the caller reads that it has exited."""
+_UNKNOWN: Final = "Runtime.Unknown"
+_REPORTABLE: Final = re.compile(r"(?:Runtime|Function)\.[A-Z][a-zA-Z]+")
 
 
 @dataclass(slots=True)
@@ -32,12 +37,14 @@ class Invocation:
 class ExitStatus:
     """How a process ended: a code, or the signal that killed it.
 
+    `exceeded_memory`: it was killed because its function had used all its memory.
     `problem` says why there never was a program to end: "fork/exec /opt/extensions/NAME: permission denied".
     """
 
     code: int | None = None
     signal: str | None = None
     problem: str = ""
+    exceeded_memory: bool = False
 
     def __str__(self) -> str:
         return f"signal: {self.signal}" if self.signal else f"exit status {self.code}"
@@ -66,6 +73,7 @@ class ExtensionsTime:
 class Outcome:
     """How an invocation ended. `error_type` is None for success; `log_tail` is filled when it was asked for.
 
+    `reported_as` is the type that the platform's own lines give the error where it is another.
     `duration_ms` is what REPORT says of it; None when it was never given to the function. `provisioned` is there when
     the version has provisioned environments, `extensions` when it has those.
     """
@@ -73,6 +81,7 @@ class Outcome:
     payload: bytes
     error_type: str | None = None
     content_type: str = "application/json"
+    reported_as: str | None = None
     log_tail: bytes = b""
     duration_ms: float | None = None
     extensions: ExtensionsTime | None = None
@@ -83,8 +92,15 @@ class Outcome:
         return self.error_type is not None
 
     @property
+    def reported_type(self) -> str | None:
+        """The type of the error in REPORT and in the platform's events."""
+        return self.reported_as or self.error_type
+
+    @property
     def is_of_platform(self) -> bool:
         """Whether REPORT calls it an error: the runtime failed, rather than the function's own code."""
+        if self.reported_as is not None:
+            return True
         return self.error_type is not None and self.error_type.split(".")[0] in ("Runtime", "Sandbox", "Extension")
 
 
@@ -98,10 +114,22 @@ class PlatformError:
     error_type: str
     message: str
     extra: dict[str, object] = field(default_factory=dict)
+    reported_as: str | None = None
 
     def outcome(self) -> Outcome:
         body = {"errorType": self.error_type, "errorMessage": self.message, **self.extra}
-        return Outcome(json.dumps(body, separators=(",", ":")).encode(), self.error_type)
+        payload = json.dumps(body, separators=(",", ":")).encode()
+        return Outcome(payload, self.error_type, reported_as=self.reported_as)
+
+
+def init_failure(payload: bytes, error_type: str) -> Outcome:
+    """The runtime says that it could not initialize. INIT_REPORT and REPORT name only types of Lambda's own form.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html#runtimes-api-initerror
+    """
+    # Where AWS's own emulator (and what is seen in logs of Lambda) finds that form anywhere in the type, so does this.
+    known = error_type if _REPORTABLE.search(error_type) else _UNKNOWN
+    return Outcome(payload, error_type, reported_as=known)
 
 
 def timed_out(request_id: str, timeout_s: float) -> PlatformError:
@@ -115,7 +143,8 @@ def exited(request_id: str, status: ExitStatus) -> PlatformError:
     reason = "Runtime exited without providing a reason"
     if status.code != 0:
         reason = f"Runtime exited with error: {status}"
-    return PlatformError("Runtime.ExitError", f"RequestId: {request_id} Error: {reason}")
+    reported_as = OUT_OF_MEMORY if status.exceeded_memory else None
+    return PlatformError("Runtime.ExitError", f"RequestId: {request_id} Error: {reason}", reported_as=reported_as)
 
 
 def failed(request_id: str, error_type: str, detail: str) -> PlatformError:

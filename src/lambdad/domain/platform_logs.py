@@ -130,15 +130,18 @@ class PlatformLog:
         return self._event(now, "platform.initRuntimeDone", level, record) if self.is_json else None
 
     def init_report(self, now: float, record: Mapping[str, Any]) -> str | None:
-        """Text has it for an initialization that failed or ran out of time; a good one is part of REPORT."""
+        """Text has it for an initialization that failed or ran out of time, and for each that was done ahead.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-init-errors
+        """
         if self.is_json:
             is_good = record["status"] == "success"
             level = "WARN" if not is_good else "DEBUG" if record["initializationType"] == ON_DEMAND else "INFO"
             return self._event(now, "platform.initReport", level, record)
+        line = f"INIT_REPORT Init Duration: {record['metrics']['durationMs']:.2f} ms"
         if record["status"] == "success":
-            return None
-        duration_ms = record["metrics"]["durationMs"]
-        line = f"INIT_REPORT Init Duration: {duration_ms:.2f} ms\tPhase: {record['phase']}\tStatus: {record['status']}"
+            return None if record["initializationType"] == ON_DEMAND else line + "\n"
+        line += f"\tPhase: {record['phase']}\tStatus: {record['status']}"
         return line + (f"\tError Type: {record['errorType']}\n" if "errorType" in record else "\n")
 
     def extension(self, now: float, record: Mapping[str, Any]) -> str | None:

@@ -35,7 +35,7 @@ class Scaling:
         self.limit = min(self.limit, self._usual)
 
     def failed(self) -> None:
-        """The function has failed."""
+        """The function has failed, and its mapping has no ReportBatchItemFailures, with which this does not count."""
         self._is_held = True
         self.limit = max(self.limit - 1, 1)
 

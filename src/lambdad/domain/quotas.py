@@ -48,3 +48,5 @@ INIT_TIMEOUT_MS: Final = 10_000
 PROVISIONED_INIT_TIMEOUT_S_MIN: Final = 130
 """Or the timeout of the function if that is longer, when it is initialized ahead of any invocation."""
 LIST_PAGE: Final = 50
+CODE_SIGNING_CONFIGS_PAGE: Final = 10_000
+"""https://docs.aws.amazon.com/lambda/latest/api/API_ListCodeSigningConfigs.html"""

@@ -124,19 +124,25 @@ SUPPORTED = tuple(runtime for runtime in CATALOG.values() if runtime.is_supporte
 def supported(name: str) -> Runtime:
     """The runtime of this identifier, when lambdad runs it.
 
-    Raises InvalidParameterValueException: with AWS's message for an identifier that AWS does not know either, and with
-    a sentence of lambdad's own for one that it does not run yet.
+    Raises InvalidParameterValueException: with AWS's message for an identifier that AWS does not know either, or has
+    given up, and with a sentence of lambdad's own for one that it does not run yet.
     """
     runtime = CATALOG.get(name)
     if runtime is None:
         raise unknown(name)
-    if not runtime.is_supported:
+    if runtime.is_supported:
+        return runtime
+    newer = [each for each in SUPPORTED if each.language is runtime.language and each.version > runtime.version]
+    if newer:
         raise InvalidParameterValueException(
-            f"The runtime {name} is not supported yet by lambdad. "
-            f"It runs {', '.join(each.name for each in SUPPORTED)}; a function in another language can bring its own "
-            "runtime with provided.al2023."
+            f"The runtime parameter of {name} is no longer supported for creating or updating AWS Lambda functions. "
+            f"We recommend you use the new runtime ({newer[-1].name}) while creating or updating functions."
         )
-    return runtime
+    raise InvalidParameterValueException(
+        f"The runtime {name} is not supported yet by lambdad. "
+        f"It runs {', '.join(each.name for each in SUPPORTED)}; a function in another language can bring its own "
+        "runtime with provided.al2023."
+    )
 
 
 def unknown(name: str) -> InvalidParameterValueException:

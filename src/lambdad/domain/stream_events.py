@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,10 +92,13 @@ def stream_record(raw: Mapping[str, Any], shard_id: str, source: EventSource, ro
 
 
 def table_record(raw: Mapping[str, Any], source: EventSource) -> StreamRecord:
-    """Of a record as GetRecords of DynamoDB Streams gives it."""
+    """Of a record as GetRecords of DynamoDB Streams gives it. AWS rounds its time down, not every such service does.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_StreamRecord.html
+    """
     change = dict(raw["dynamodb"])
     arrived_s = float(change.get("ApproximateCreationDateTime") or 0.0)
-    change["ApproximateCreationDateTime"] = arrived_s
+    change["ApproximateCreationDateTime"] = float(math.floor(arrived_s))
     change["SequenceNumber"] = sequence_number = str(change["SequenceNumber"])
     document = {
         "eventID": raw["eventID"],
@@ -103,11 +107,19 @@ def table_record(raw: Mapping[str, Any], source: EventSource) -> StreamRecord:
         "eventSource": "aws:dynamodb",
         "awsRegion": source.region,
         "dynamodb": change,
-        **({"userIdentity": raw["userIdentity"]} if raw.get("userIdentity") else {}),
+        **({"userIdentity": _identity(raw["userIdentity"])} if raw.get("userIdentity") else {}),
         "eventSourceARN": source.arn,
     }
     partition = json.dumps(change.get("Keys"), sort_keys=True)
     return StreamRecord(sequence_number, partition, arrived_s, document)
+
+
+def _identity(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Who has deleted an item that had expired. GetRecords names the same members with capitals.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/time-to-live-ttl-streams.html
+    """
+    return {name[:1].lower() + name[1:]: value for name, value in raw.items()}
 
 
 def lanes(records: Sequence[StreamRecord], count: int) -> Sequence[Sequence[StreamRecord]]:
@@ -186,8 +198,8 @@ def _failure_document(mapping: EventSourceMapping, failed: FailedBatch, now_s: f
             "shardId": failed.shard_id,
             "startSequenceNumber": first.sequence_number,
             "endSequenceNumber": last.sequence_number,
-            "approximateArrivalOfFirstRecord": _timestamp(first.arrived_s),
-            "approximateArrivalOfLastRecord": _timestamp(last.arrived_s),
+            "approximateArrivalOfFirstRecord": _arrival(first, source),
+            "approximateArrivalOfLastRecord": _arrival(last, source),
             "batchSize": len(failed.records),
             "streamArn": source.arn,
         },
@@ -198,6 +210,13 @@ def _object_key(mapping: EventSourceMapping, shard_id: str, now_s: float, key_id
     """https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html"""
     moment = datetime.datetime.fromtimestamp(now_s, datetime.UTC)
     return f"aws/lambda/{mapping.uuid}/{shard_id}/{moment:%Y/%m/%d}/{moment:%Y-%m-%dT%H.%M.%S}-{key_id}"
+
+
+def _arrival(record: StreamRecord, source: EventSource) -> str:
+    """DynamoDB knows the second, `2019-11-14T00:13:19Z`, and Kinesis the millisecond."""
+    if source.kind is SourceKind.STREAM:
+        return _timestamp(record.arrived_s)
+    return f"{datetime.datetime.fromtimestamp(record.arrived_s, datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _timestamp(seconds: float) -> str:

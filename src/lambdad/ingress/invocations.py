@@ -38,6 +38,8 @@ STREAM_PATH: Final = re.compile(r"/2021-11-15/functions/([^/]+)/response-streami
 _INVOCATION_TYPES: Final = ("Event", "RequestResponse", "DryRun")
 _LOG_TYPES: Final = ("None", "Tail")
 _CHUNK_BYTES: Final = 256 * 1024
+_QUALIFIER_CHARACTERS: Final = 128
+_QUALIFIER: Final = re.compile(r"\$(LATEST(\.PUBLISHED)?)|[a-zA-Z0-9-_$]+")
 
 
 class Invocations:
@@ -71,8 +73,8 @@ class Invocations:
         kind = _choice(request, "x-amz-invocation-type", "invocationType", _INVOCATION_TYPES, "RequestResponse")
         prepared = await self._prepared(call, name, request)
         if kind == "Event":
-            await self._events.accept(prepared.reference, call.request_id, prepared.payload, prepared.trace)
-            return Response(202, [("x-amzn-RequestId", call.request_id)])
+            trace = await self._events.accept(prepared.reference, call.request_id, prepared.payload, prepared.trace)
+            return Response(202, [("x-amzn-RequestId", call.request_id), ("X-Amzn-Trace-Id", trace)])
         if kind == "DryRun":
             await self._invoke.check(prepared.reference)
             return Response(204, [("x-amzn-RequestId", call.request_id)])
@@ -153,7 +155,15 @@ def _check_modes(headers: Mapping[str, str]) -> None:
 
 
 def _qualifier(request: Request) -> str | None:
-    return parse_qs(request.query).get("Qualifier", [""])[0] if request.query else None
+    """What version or alias is asked for. Raises ValidationException for what cannot be the name of one."""
+    value = parse_qs(request.query).get("Qualifier", [""])[0] if request.query else ""
+    if not value:
+        return None
+    if len(value) > _QUALIFIER_CHARACTERS:
+        raise _invalid(value, "qualifier", f"Member must have length less than or equal to {_QUALIFIER_CHARACTERS}")
+    if _QUALIFIER.fullmatch(value) is None:
+        raise _invalid(value, "qualifier", f"Member must satisfy regular expression pattern: {_QUALIFIER.pattern}")
+    return value
 
 
 def _client_context(encoded: str | None) -> str | None:
@@ -176,22 +186,23 @@ def _client_context(encoded: str | None) -> str | None:
 def _choice(request: Request, header: str, member: str, allowed: tuple[str, ...], default: str) -> str:
     value = request.headers.get(header, default)
     if value not in allowed:
-        raise ValidationException(
-            f"1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: "
-            f"Member must satisfy enum value set: [{', '.join(allowed)}]"
-        )
+        raise _invalid(value, member, f"Member must satisfy enum value set: [{', '.join(allowed)}]")
     return value
 
 
+def _invalid(value: str, member: str, constraint: str) -> ValidationException:
+    return ValidationException(
+        f"1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: {constraint}"
+    )
+
+
 def _headers(call: Call, version: FunctionVersion, prepared: InvokeRequest) -> list[tuple[str, str]]:
-    headers = [
+    return [
         ("Content-Type", "application/json"),
         ("x-amzn-RequestId", call.request_id),
         ("X-Amz-Executed-Version", version.version),
+        ("X-Amzn-Trace-Id", prepared.given_trace),
     ]
-    if prepared.trace:
-        headers.append(("X-Amzn-Trace-Id", prepared.trace))
-    return headers
 
 
 async def _events(

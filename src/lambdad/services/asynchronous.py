@@ -31,13 +31,15 @@ class AsynchronousInvocations:
 
     async def accept(
         self, reference: FunctionReference, request_id: str, payload: bytes, trace: str | None = None
-    ) -> None:
-        """Put an invocation into the queue; it is on disk when this returns.
+    ) -> str:
+        """Put an invocation into the queue; it is on disk when this returns its trace header.
 
         Raises RequestEntityTooLargeException, ResourceNotFoundException and StoreUnavailable.
         """
-        await self._queue.accept(await self.event(reference, request_id, payload, trace))
+        event = await self.event(reference, request_id, payload, trace)
+        await self._queue.accept(event)
         self.accepted(reference)
+        return event.trace
 
     async def event(
         self, reference: FunctionReference, request_id: str, payload: bytes, trace: str | None = None

@@ -122,7 +122,7 @@ class Environment(Sandboxed):
         """
         self.log.drain()
         status = "timeout" if outcome.error_type == "Sandbox.Timedout" else "error"
-        error_type = None if status == "timeout" else outcome.error_type
+        error_type = None if status == "timeout" else outcome.reported_type
         running = self._running
         phase = "init" if running is None else "invoke"
         if self._has_runtime and self.state is not State.SETTLING:
@@ -322,7 +322,7 @@ class Environment(Sandboxed):
             self._early = lambda: self.init_failed(payload, error_type)
             return
         self.state = lifecycle.after(self.state, Event.INIT_ERROR)
-        self._fail_init(Outcome(payload, error_type))
+        self._fail_init(invocations.init_failure(payload, error_type))
 
     def _current(self, request_id: str) -> Running:
         running = self._running
@@ -414,7 +414,11 @@ class Environment(Sandboxed):
             self._finish(error.outcome())
         elif running is not None and running.outcome is not None:
             # One that we have ended had answered, and its extensions had not finished.
-            outcome = running.outcome if self.state is State.STOPPING else error.outcome()
+            outcome = running.outcome
+            if self.state is not State.STOPPING:
+                outcome = error.outcome()
+                self.log.finish()
+                self.log.failed(error.message, error.error_type)  # it was not done: it had not asked for the next event
             self._fail_answered(running, outcome, self._taken_ms(running))
 
     def _fail(self, error: PlatformError) -> None:

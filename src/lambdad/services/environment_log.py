@@ -242,7 +242,7 @@ class EnvironmentLog:
         ended = self._runtime_done_at = self._clock.monotonic()
         record: dict[str, Any] = {"requestId": running.invocation.request_id, "status": status}
         if status == "error":
-            record["errorType"] = outcome.error_type
+            record["errorType"] = outcome.reported_type
         if not outcome.failed:
             record["spans"] = _runtime_spans(running, outcome, now - ended, duration_ms)
         produced = running.stream.size if running.stream is not None else len(outcome.payload)
@@ -305,7 +305,7 @@ class EnvironmentLog:
             -(-self._max_memory // _MIB),
             init_ms,
             status,
-            outcome.error_type if status == "error" else None,
+            outcome.reported_type if status == "error" else None,
         )
 
     def measure(self) -> None:

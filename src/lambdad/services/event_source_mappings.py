@@ -141,12 +141,12 @@ class EventSourceMappings:
         )
         mapping = replace(mapping, **settings)
         check(mapping)
+        if (mapping.starting_timestamp_s or 0.0) > mapping.created_s:
+            raise InvalidParameterValueException("StartingPositionTimestamp cannot be in the future.")
         await self._check_source(mapping)
 
         def work(tables: Tables) -> None:
-            for other in tables.records(EVENT_SOURCE_MAPPINGS, mapping.account_id, mapping.region):
-                if other.source_arn == source_arn and other.function == function and not other.is_deleting:
-                    raise _conflict(source, other)
+            _refuse_second(tables, mapping)
             tables.put_record(EVENT_SOURCE_MAPPINGS, mapping)
             tags.put_new(tables, mapping.arn, new_tags)
 
@@ -203,6 +203,7 @@ class EventSourceMappings:
             if known is None:
                 raise no_such_mapping()
             updated = replace(changed(known), last_modified_s=self._clock.time())
+            _refuse_second(tables, updated)
             tables.put_record(EVENT_SOURCE_MAPPINGS, updated)
             return updated
 
@@ -462,6 +463,14 @@ def exists(tables: Tables, arn: str) -> bool:
 
 def _invokes(mapping: EventSourceMapping, function: FunctionReference) -> bool:
     return mapping.function.key == function.key and function.qualifier in (None, mapping.function.qualifier)
+
+
+def _refuse_second(tables: Tables, mapping: EventSourceMapping) -> None:
+    """A function, version or alias reads a source by one mapping. Raises ResourceConflictException."""
+    for other in tables.records(EVENT_SOURCE_MAPPINGS, mapping.account_id, mapping.region):
+        is_same = other.source_arn == mapping.source_arn and other.function == mapping.function
+        if is_same and other.uuid != mapping.uuid and not other.is_deleting:
+            raise _conflict(mapping.source, other)
 
 
 def _conflict(source: EventSource, other: EventSourceMapping) -> ResourceConflictException:

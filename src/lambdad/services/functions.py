@@ -224,7 +224,11 @@ class FunctionsService:
     async def publish(
         self, reference: FunctionReference, description: str | None, code_sha256: str | None, revision_id: str | None
     ) -> FunctionVersion:
-        """Publish `$LATEST`; the last version again when nothing has changed since. `code_sha256` is in base64."""
+        """Publish `$LATEST`; the last version again when nothing has changed since. `code_sha256` is in base64.
+
+        Raises ResourceNotFoundException, PreconditionFailedException, InvalidParameterValueException for other code
+        than was expected, and CodeStorageExceededException.
+        """
         require_unqualified(reference)
 
         def work(tables: Tables) -> FunctionVersion:
@@ -378,6 +382,8 @@ class FunctionsService:
         last = tables.version(latest.key, str(function.next_version - 1)) if function.next_version > 1 else None
         if last is not None and latest.same_content(last):
             return last
+        # A version counts for itself: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+        check_storage(tables, latest.key.account_id, latest.key.region, latest.code_size)
         published = replace(
             latest,
             version=str(function.next_version),

@@ -117,7 +117,10 @@ class Targets:
 
 @dataclass(slots=True)
 class InvokeRequest:
-    """What a caller asks for. `begun` is called when the event is given to the function."""
+    """What a caller asks for. `begun` is called when the event is given to the function.
+
+    `given_trace` is the trace header that the function gets, filled when the invocation is let in.
+    """
 
     reference: FunctionReference
     request_id: str
@@ -126,6 +129,7 @@ class InvokeRequest:
     trace: str | None = None
     tail_log: bool = False
     begun: Callable[[], None] | None = None
+    given_trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +289,7 @@ class InvokeService:
         header, earlier = trace_header(now_s, request.trace, new_trace_digits(), active=active, mark=target.mark)
         if earlier >= RECURSION_LIMIT and not target.may_loop:
             raise RecursiveInvocationException(_STOPPED_LOOP)
+        request.given_trace = header
         return Invocation(
             request.request_id,
             request.reference.arn,

@@ -66,7 +66,7 @@ class Acceptance(Protocol):
 
     async def accept(
         self, reference: FunctionReference, request_id: str, payload: bytes, trace: str | None = None
-    ) -> None:
+    ) -> object:
         """Raises ResourceNotFoundException and StoreUnavailable."""
 
 

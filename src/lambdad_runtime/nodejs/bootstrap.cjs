@@ -67,9 +67,10 @@ let exitCode = EXIT_FAILED; // until the Runtime API is reached
 
 // ---------------------------------------------------------------------------------------------------------- errors
 
-/** An error of the runtime itself; `type` is what AWS reports as errorType. */
+/** An error of the runtime itself; `type`, `Runtime.` and the name of its class, is what AWS reports as errorType. */
 function runtimeError(type, message, properties) {
-  const error = new Error(message);
+  const name = type.slice('Runtime.'.length);
+  const error = new { [name]: class extends Error {} }[name](message);
   Object.defineProperty(error, 'name', { value: type, configurable: true, writable: true });
   Error.captureStackTrace(error, runtimeError);
   return Object.assign(error, properties);
@@ -101,7 +102,8 @@ function errorDocument(error) {
         trace: String(error.stack || '').split('\n'),
       };
     }
-    if (error === undefined || error === null) return { errorType: 'string', errorMessage: 'handled', trace: [] };
+    const isNothing = error === undefined || error === null;
+    if (isNothing && HAS_CALLBACKS) return { errorType: 'string', errorMessage: 'handled', trace: [] };
     return { errorType: typeof error, errorMessage: String(error), trace: [] };
   } catch (_unreadable) {
     return {
@@ -167,23 +169,29 @@ function writeRecord(level, time, message) {
   }
 }
 
-/** The fields of an error in the log, `stackName` naming its stack: its own properties come along. */
-function errorFields(error, stackName) {
-  const fields = { errorType: error.name, errorMessage: error.message };
-  Object.assign(fields, error);
-  fields[stackName] = String(error.stack || '').split('\n');
-  return fields;
+const stackLines = (error) => String(error.stack || '').split('\n');
+
+/** The JSON format names an error after its class: a Runtime.ImportModuleError is an ImportModuleError there. */
+const className = (error) => (error.constructor && error.constructor.name) || 'UnknownError';
+
+/** The fields of an error in the log; its own properties come along. */
+function jsonReplacer(_key, value) {
+  if (!isError(value)) return value;
+  const { message } = value;
+  return { errorType: className(value), errorMessage: message, stackTrace: stackLines(value), ...value };
 }
 
-const jsonReplacer = (_key, value) => (isError(value) ? errorFields(value, 'stackTrace') : value);
-const textReplacer = (_key, value) => (isError(value) ? errorFields(value, 'stack') : value);
+function textReplacer(_key, value) {
+  if (!isError(value)) return value;
+  const { name, message, code } = value;
+  return { errorType: name, errorMessage: message, code, ...value, stack: stackLines(value) };
+}
 
 function jsonRecord(level, time, parameters) {
   const record = { timestamp: time.toISOString(), level, requestId, tenantId };
-  const [first] = parameters;
-  if (parameters.length === 1 && !['undefined', 'function', 'symbol'].includes(typeof first)) {
+  if (parameters.length === 1) {
     try {
-      record.message = first;
+      [record.message] = parameters;
       return JSON.stringify(record, jsonReplacer);
     } catch (_unserializable) {
       // A circular structure or a BigInt is logged as text.
@@ -192,8 +200,8 @@ function jsonRecord(level, time, parameters) {
   record.message = format(...parameters);
   const error = parameters.find(isError);
   if (error) {
-    const { errorType, errorMessage, trace } = errorDocument(error);
-    Object.assign(record, { errorType, errorMessage, stackTrace: trace });
+    const { errorMessage, trace } = errorDocument(error);
+    Object.assign(record, { errorType: className(error), errorMessage, stackTrace: trace });
   }
   return JSON.stringify(record);
 }
@@ -208,18 +216,22 @@ function log(levelName, parameters) {
   writeRecord(level, time, text);
 }
 
+/** What was thrown as an error, as the log always has it. */
+function intoError(thrown) {
+  if (isError(thrown)) return thrown;
+  const { errorMessage } = errorDocument(thrown);
+  return new Error(errorMessage);
+}
+
 /** Logs an error that ended an invocation, the init or the process, in AWS's words. */
-function logError(title, error) {
-  const document = errorDocument(error);
-  if (IS_JSON) {
-    const { errorType, errorMessage, trace } = document;
-    return log('ERROR', [isError(error) ? error : { errorType, errorMessage, stackTrace: trace }]);
-  }
+function logError(title, thrown) {
+  const error = intoError(thrown);
+  if (IS_JSON) return log('ERROR', [error]);
   let text;
   try {
-    text = JSON.stringify(isError(error) ? error : document, textReplacer);
+    text = JSON.stringify(error, textReplacer);
   } catch (_unserializable) {
-    text = JSON.stringify(document);
+    text = JSON.stringify(errorDocument(error));
   }
   log('ERROR', [title, `\t${text}`]);
 }
@@ -227,9 +239,9 @@ function logError(title, error) {
 function patchConsole() {
   const methods = { trace: 'TRACE', debug: 'DEBUG', log: 'INFO', info: 'INFO', warn: 'WARN', error: 'ERROR' };
   for (const [method, level] of Object.entries(methods)) {
-    console[method] = (...parameters) => log(level, parameters);
+    console[method] = (message, ...parameters) => log(level, [message, ...parameters]);
   }
-  console.fatal = (...parameters) => log('FATAL', parameters);
+  console.fatal = (message, ...parameters) => log('FATAL', [message, ...parameters]);
 }
 
 /**

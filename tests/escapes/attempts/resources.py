@@ -183,9 +183,8 @@ def leave_orphans_to_pid_1(event):
             os._exit(0)
         os.waitpid(pid, 0)
     until = time.monotonic() + _BURN_S
-    while _zombies() and time.monotonic() < until:
+    while (left := _zombies()) and time.monotonic() < until:
         time.sleep(_PAUSE_S)
-    left = _zombies()
     return escaped(left) if left else contained(left=0)
 
 

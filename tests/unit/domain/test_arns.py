@@ -42,12 +42,19 @@ def test_a_qualifier_beside_the_name(form: str) -> None:
         parse_function_name(f"{form}:PROD", ACCOUNT, REGION, "DEV")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "a b", "my.function", "f:x:y", "arn:aws:s3:::bucket", "ä", "f:", "f\n", "f:$latest"]
-)
+@pytest.mark.parametrize("text", ["", "a b", "f:x.y", "f:x:y", "arn:aws:s3:::bucket", "ä", "f:", "f\n", "f:$latest"])
 def test_what_is_not_a_name(text: str) -> None:
     with pytest.raises(ValidationException, match="1 validation error detected: Value"):
         parse_function_name(text, ACCOUNT, REGION)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "qualifier"),
+    [("my.function", "my.function", None), ("f:$LATEST.PUBLISHED", "f", "$LATEST.PUBLISHED")],
+)
+def test_what_the_service_model_has_beside_names(text: str, name: str, qualifier: str | None) -> None:
+    reference = parse_function_name(text, ACCOUNT, REGION)
+    assert (reference.key.name, reference.qualifier) == (name, qualifier)
 
 
 def test_a_name_has_at_most_64_characters() -> None:

@@ -133,6 +133,8 @@ def test_the_initialization_in_text() -> None:
     assert start == "INIT_START Runtime Version: python:3.13\tRuntime Version ARN: arn\n"
     assert TEXT.init_runtime_done(NOW, init_runtime_done(ON_DEMAND, "init", "error", "E")) is None
     assert TEXT.init_report(NOW, init_report(ON_DEMAND, "init", "success", 1.0, None)) is None
+    ahead = TEXT.init_report(NOW, init_report(PROVISIONED, "init", "success", 12.345, None))
+    assert ahead == "INIT_REPORT Init Duration: 12.35 ms\n"
     failed = TEXT.init_report(NOW, init_report(ON_DEMAND, "invoke", "error", 12.345, "Runtime.ExitError"))
     assert failed == (
         "INIT_REPORT Init Duration: 12.35 ms\tPhase: invoke\tStatus: error\tError Type: Runtime.ExitError\n"

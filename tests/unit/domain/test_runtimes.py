@@ -86,6 +86,18 @@ def test_an_identifier_that_lambdad_does_not_run_yet():
     assert "java17" not in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("name", "newer"), [("nodejs", "nodejs24.x"), ("nodejs12.x", "nodejs24.x"), ("python3.7", "python3.14")]
+)
+def test_an_identifier_that_aws_has_given_up(name: str, newer: str):
+    with pytest.raises(InvalidParameterValueException) as refused:
+        runtimes.supported(name)
+    assert refused.value.message == (
+        f"The runtime parameter of {name} is no longer supported for creating or updating AWS Lambda functions. "
+        f"We recommend you use the new runtime ({newer}) while creating or updating functions."
+    )
+
+
 def test_the_sentence_for_an_absent_runtime_says_how_to_install_it():
     assert runtimes.not_installed("nodejs18.x").endswith("Install it with: lambdad runtimes add nodejs18.x")
 

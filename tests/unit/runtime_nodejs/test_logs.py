@@ -65,7 +65,7 @@ def test_frames_carry_level_format_and_time(start: Start, log_format: str, bit: 
     [
         ("'%s is %d', 'x', 5, { a: [1] }", "x is 5 { a: [ 1 ] }"),
         ("'two\\nlines'", "two\nlines"),
-        ("", ""),
+        ("", "undefined"),
         ("undefined", "undefined"),
         ("'Grüße', '\U0001f600'", "Grüße \U0001f600"),
     ],
@@ -113,8 +113,6 @@ def test_the_json_format(start: Start) -> None:
         ("{ a: 1 }, 2", "{ a: 1 } 2"),
         ("5", 5),
         ("null", None),
-        ("undefined", "undefined"),
-        ("", ""),
         ("10n", "10n"),
         ("'two\\nlines'", "two\nlines"),
     ],
@@ -123,6 +121,34 @@ def test_messages_of_the_json_format(start: Start, arguments: str, expected: obj
     session = start(handler(f"console.log({arguments})"), env=JSON_FORMAT)
     session.invoke()
     assert json_lines(session) == [{"level": "INFO", "requestId": REQUEST_ID, "message": expected}]
+
+
+@pytest.mark.parametrize("arguments", ["", "undefined", "() => 1", "Symbol('x')"])
+def test_what_json_has_no_value_for_is_no_message(start: Start, arguments: str) -> None:
+    session = start(handler(f"console.log({arguments})"), env=JSON_FORMAT)
+    session.invoke()
+    assert json_lines(session) == [{"level": "INFO", "requestId": REQUEST_ID}]
+
+
+def test_the_json_format_names_errors_after_their_class(start: Start) -> None:
+    """As AWS's runtime does, and unlike the text format and the error document, which have the error's name."""
+    session = start(
+        "class Refused extends Error { constructor() { super('no'); this.code = 7 } }\n"
+        + handler("console.error(new Refused()); console.error('x', new Refused()); throw new Refused()"),
+        env=JSON_FORMAT,
+    )
+    assert session.error()["errorType"] == "Error"
+    alone, beside, thrown = json_lines(session)
+    assert [alone["message"]["errorType"], beside["errorType"], thrown["message"]["errorType"]] == ["Refused"] * 3
+    assert list(alone["message"]) == ["errorType", "errorMessage", "stackTrace", "code"]
+
+
+def test_an_error_of_the_runtime_in_the_json_format(start: Start) -> None:
+    session = start({"index.js": "exports.x = 1"}, env=JSON_FORMAT)
+    assert session.init_error()["errorType"] == "Runtime.HandlerNotFound"
+    (record,) = json_lines(session)
+    assert record["message"]["errorType"] == "HandlerNotFound"
+    assert record["message"]["stackTrace"][0] == "Runtime.HandlerNotFound: index.handler is undefined or not exported"
 
 
 def test_a_circular_structure_in_the_json_format(start: Start) -> None:
@@ -146,16 +172,25 @@ def test_errors_in_the_json_format(start: Start) -> None:
     assert beside["stackTrace"][0] == "RangeError: second"
 
 
-@pytest.mark.parametrize(("thrown", "error_type"), [("new RangeError('no')", "RangeError"), ("'no'", "string")])
-def test_an_error_of_an_invocation_in_the_json_format(start: Start, thrown: str, error_type: str) -> None:
-    session = start(handler(f"throw {thrown}"), env=JSON_FORMAT)
+def test_an_error_of_an_invocation_in_the_json_format(start: Start) -> None:
+    session = start(handler("throw new RangeError('no')"), env=JSON_FORMAT)
     document = session.error()
     (record,) = json_lines(session)
     assert record == {
         "level": "ERROR",
         "requestId": REQUEST_ID,
-        "message": {"errorType": error_type, "errorMessage": "no", "stackTrace": document["trace"]},
+        "message": {"errorType": "RangeError", "errorMessage": "no", "stackTrace": document["trace"]},
     }
+
+
+@pytest.mark.parametrize("log_format", ["Text", "JSON"])
+def test_what_is_thrown_is_logged_as_an_error(start: Start, log_format: str) -> None:
+    session = start(handler("throw 'no'"), env={"AWS_LAMBDA_LOG_FORMAT": log_format})
+    assert session.error() == {"errorType": "string", "errorMessage": "no", "trace": []}
+    (record,) = session.logs.records()
+    logged = json.loads(record.text)["message"] if log_format == "JSON" else json.loads(record.text.split("\t")[-1])
+    assert (logged["errorType"], logged["errorMessage"]) == ("Error", "no")
+    assert logged["stackTrace" if log_format == "JSON" else "stack"][0] == "Error: no"
 
 
 def test_the_tenant_is_in_the_json_format(start: Start) -> None:

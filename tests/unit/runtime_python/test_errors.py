@@ -165,6 +165,12 @@ def test_the_wrong_signature_shows_no_frame_of_the_runtime(start):
         ("app.other", "Runtime.HandlerNotFound", "Handler 'other' missing on module 'app'"),
         ("sys.exit", "Runtime.BuiltInModuleConflict", "Cannot use built-in module sys as a handler module"),
         ("raises.handler", "ZeroDivisionError", "division by zero"),
+        (
+            "/app.handler",
+            "TypeError",
+            "the 'package' argument is required to perform a relative import for '.app'",
+        ),
+        (".handler", "ValueError", "Empty module name"),
     ],
 )
 def test_a_function_that_cannot_be_loaded_reports_why(start, handler, error_type, message):

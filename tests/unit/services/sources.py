@@ -157,6 +157,8 @@ class FakeStream:
         self.table_arn = TABLE
         self.tells_end = True
         """Whether reading says that a closed shard has ended: the embedded Kinesis does not."""
+        self.rounds_times = True
+        """Whether times of DynamoDB are whole seconds: the embedded one knows more."""
         self.failure: NeighbourUnavailable | NeighbourRefused | None = None
         self.calls: list[str] = []
 
@@ -215,7 +217,7 @@ class FakeStream:
     _GetShardIterator_dynamodbstreams = _GetShardIterator_kinesis
 
     def _GetRecords_dynamodbstreams(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-        answer = dict(self._GetRecords_kinesis(parameters))
+        answer, times = dict(self._GetRecords_kinesis(parameters)), int if self.rounds_times else float
         answer["Records"] = [
             {
                 "eventID": each["SequenceNumber"],
@@ -223,7 +225,7 @@ class FakeStream:
                 "dynamodb": {
                     "Keys": {"id": {"S": each["PartitionKey"]}},
                     "SequenceNumber": each["SequenceNumber"],
-                    "ApproximateCreationDateTime": int(each["ApproximateArrivalTimestamp"]),
+                    "ApproximateCreationDateTime": times(each["ApproximateArrivalTimestamp"]),
                 },
             }
             for each in answer["Records"]

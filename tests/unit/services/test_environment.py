@@ -161,8 +161,32 @@ async def test_an_initialization_that_fails_says_so_and_ends_the_environment(s: 
         await initialized
     assert failed.value.outcome.error_type == "E"
     assert "INIT_REPORT" in s.log.text
-    assert "Phase: init\tStatus: error\tError Type: E" in s.log.text
+    assert "Phase: init\tStatus: error\tError Type: Runtime.Unknown" in s.log.text
     assert s.sandbox.was_killed
+
+
+@pytest.mark.parametrize(
+    ("error_type", "reported"),
+    [
+        ("Runtime.ImportModuleError", "Runtime.ImportModuleError"),
+        ("Function.Odd", "Function.Odd"),
+        ("ValueError", "Runtime.Unknown"),
+        ("My.Error", "Runtime.Unknown"),
+        ("", "Runtime.Unknown"),
+    ],
+)
+def test_what_the_log_calls_a_failed_initialization(error_type: str, reported: str) -> None:
+    @scenario
+    async def fails(s: Started) -> None:
+        s.invoke()
+        await s.attach()
+        s.environment.init_failed(b'{"errorType":"E"}', error_type)
+        await s.gone()
+        assert [(o.payload, o.error_type) for o in s.outcomes] == [(b'{"errorType":"E"}', error_type)]
+        assert f"Phase: invoke\tStatus: error\tError Type: {reported}\n" in s.log.text
+        assert s.log.text.endswith(f"MB\tStatus: error\tError Type: {reported}\n")
+
+    fails()
 
 
 @scenario
@@ -191,6 +215,43 @@ async def test_a_process_that_exits_during_an_invocation(s: Started) -> None:
     assert "Status: error\tError Type: Runtime.ExitError" in s.log.text
     assert s.environment.state is State.DEAD
     assert s.sandbox.closed
+
+
+@scenario
+async def test_report_says_that_a_function_had_no_memory_left(s: Started) -> None:
+    """The caller reads of the exit, as ever; only REPORT tells why."""
+    await s.ready()
+    s.invoke()
+    s.sandbox.exit(ExitStatus(signal="killed", exceeded_memory=True))
+    await s.gone()
+    message = f"RequestId: {REQUEST_ID} Error: Runtime exited with error: signal: killed"
+    assert [error_of(o) for o in s.outcomes] == [("Runtime.ExitError", message)]
+    assert f"{message}\nRuntime.ExitError\n" in s.log.text
+    assert s.log.text.endswith("Status: error\tError Type: Runtime.OutOfMemory\n")
+
+
+@scenario
+async def test_a_process_that_exits_after_its_answer_leaves_a_line_in_the_log(s: Started) -> None:
+    await s.ready()
+    s.invoke()
+    s.runtime.respond()
+    s.sandbox.write(b"last words")
+    s.sandbox.exit(ExitStatus(code=129))
+    await s.gone()
+    assert [o.failed for o in s.outcomes] == [False]
+    message = f"RequestId: {REQUEST_ID} Error: Runtime exited with error: exit status 129\nRuntime.ExitError\n"
+    report, rest = s.log.text.split("REPORT ")
+    assert message not in report
+    assert rest.endswith(f"last words{message}")
+
+
+@scenario
+async def test_a_process_that_is_ended_after_its_answer_leaves_none(s: Started) -> None:
+    await s.ready()
+    s.invoke()
+    s.runtime.respond()
+    await s.environment.stop()
+    assert "Runtime.ExitError" not in s.log.text
 
 
 @scenario

@@ -11,7 +11,7 @@ import pytest
 
 from lambdad.adapters.memory_store import MemoryStore
 from lambdad.domain.arns import FunctionReference
-from lambdad.domain.errors import ResourceNotFoundException
+from lambdad.domain.errors import InvalidParameterValueException, ResourceConflictException, ResourceNotFoundException
 from lambdad.domain.event_source_mappings import EVENT_SOURCE_MAPPINGS, MappingState
 from lambdad.domain.stream_events import SHARD_CHECKPOINTS
 from lambdad.domain.tags import EVENT_SOURCE_MAPPING, RESOURCE_TAGS
@@ -208,3 +208,29 @@ async def test_what_is_written_to_an_embedded_stream_is_read_at_once(own: Mappin
     await own.service.after(request, NeighbourAnswer(200, []))
     await own.world.settle()
     assert own.world.function.data() == [["a"]]
+
+
+@mappings
+async def test_no_mapping_becomes_a_second_one_of_its_function_and_source(own: Mappings) -> None:
+    other = FunctionReference(KEY, "live")
+    first, _ = await own.service.create(FUNCTION, QUEUE, {}, {})
+    second, _ = await own.service.create(other, QUEUE, {}, {})
+    place = KEY.account_id, KEY.region, second.uuid
+    with pytest.raises(ResourceConflictException, match=first.uuid):
+        await own.service.update(*place, FUNCTION, {})
+    assert (await own.service.get(*place))[0].function == other
+    updated, _ = await own.service.update(*place, other, {"batch_size": 5})  # it is no second one of its own
+    assert updated.batch_size == 5
+
+
+@mappings
+async def test_a_stream_is_not_read_from_a_moment_to_come(own: Mappings) -> None:
+    now_s = own.world.clock.time()
+    with pytest.raises(InvalidParameterValueException, match="StartingPositionTimestamp cannot be in the future"):
+        await own.service.create(
+            FUNCTION, STREAM, {"starting_position": "AT_TIMESTAMP", "starting_timestamp_s": now_s + 1}, {}
+        )
+    made, _ = await own.service.create(
+        FUNCTION, STREAM, {"starting_position": "AT_TIMESTAMP", "starting_timestamp_s": now_s}, {}
+    )
+    assert made.starting_timestamp_s == now_s

@@ -220,7 +220,8 @@ async def test_a_runtime_that_ends_after_its_answer_fails_only_in_the_log(s: Sta
     s.sandbox.exit(ExitStatus(1))
     await settle(lambda: s.environment.state is not State.ANSWERED)
     assert not s.outcomes[0].failed
-    assert "Status: error\tError Type: Runtime.ExitError" in s.log.text
+    fault = "Error: Runtime exited with error: exit status 1\nRuntime.ExitError\n"
+    assert s.log.text.index(fault) < s.log.text.index("Status: error\tError Type: Runtime.ExitError")
 
 
 @scenario("a")

@@ -310,6 +310,30 @@ async def test_layers_count_for_the_storage_of_an_account(world: World) -> None:
 
 
 @scenario
+async def test_every_version_counts_for_the_storage_of_an_account(world: World) -> None:
+    """https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: "each function version" does."""
+    layer = await publish(world, archive=b"x")
+    await world.create(b"12345")
+    await world.functions.publish(reference(), None, None, None)
+
+    def fill(tables: Any) -> None:
+        tables.put_record(LAYER_VERSIONS, replace(layer, version=9, code_size=quotas.CODE_STORAGE_BYTES - 18))
+
+    await world.store.write(fill)
+    full = "Code storage limit exceeded."
+    twice = world.functions.create(replace(draft(), key=replace(KEY, name="g")), b"123456", {}, True)
+    await refused(twice, CodeStorageExceededException, full)
+    await world.functions.publish(reference(), None, None, None)
+    await world.functions.update_code(reference(), b"12345678")
+    await refused(world.functions.publish(reference(), None, None, None), CodeStorageExceededException, full)
+    await refused(
+        world.functions.update_code(reference(), b"1234567", publish=True), CodeStorageExceededException, full
+    )
+    assert (await world.functions.get(reference())).version.code_size == 8
+    assert (await world.functions.usage(ACCOUNT, REGION)).functions == 1
+
+
+@scenario
 async def test_archives_are_kept_as_long_as_anything_uses_them(world: World) -> None:
     one, two = await publish(world, "one", b"1"), await publish(world, "two", b"2")
     await world.functions.create(draft(), b"code", {}, True, [one.arn, two.arn])

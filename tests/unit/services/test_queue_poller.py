@@ -394,6 +394,17 @@ async def test_a_function_that_fails_is_given_less_and_less_until_it_succeeds(wo
 
 
 @reading
+async def test_a_function_that_reports_its_failures_is_not_given_less(world: Reading) -> None:
+    world.function.answers = lambda event: FAILED
+    world.queue.send(*map(str, range(20)))
+    await world.begin(batch_size=1, reports_item_failures=True)
+    await world.settle()
+    world.function.gate = asyncio.Event()
+    await world.pass_time(VISIBILITY_S + 1)
+    assert world.function.running >= FIRST
+
+
+@reading
 async def test_a_queue_that_does_not_let_wait_is_asked_each_second(world: Reading) -> None:
     async def at_once(parameters: Any) -> dict[str, Any]:
         return {}

@@ -107,6 +107,19 @@ async def test_latest_of_a_table_passes_over_what_is_older(world: Reading) -> No
 
 
 @reading
+async def test_latest_of_a_table_whose_times_are_exact_passes_over_what_came_in_the_same_second(world: Reading) -> None:
+    world.stream.rounds_times = False
+    await world.clock.advance(0.25)
+    world.stream.put("old")
+    await world.clock.advance(0.25)
+    await world.begin(TABLE, starting_position="LATEST", created_s=world.clock.time() + 0.0004)
+    world.stream.put("new")
+    await world.pass_time(1)
+    (record,) = world.function.events[0]["Records"]
+    assert (record["eventID"], record["dynamodb"]["ApproximateCreationDateTime"] % 1) == ("00002", 0)
+
+
+@reading
 async def test_at_timestamp(world: Reading) -> None:
     world.stream.put("old")
     await world.clock.advance(10)

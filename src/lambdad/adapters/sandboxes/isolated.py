@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from lambdad.adapters.connection_owner import listener_inode, socket_inode
+from lambdad.adapters.exit_statuses import EXCEEDED_MEMORY
 from lambdad.adapters.loopback import connected
 from lambdad.adapters.process_tree import holds_socket, terminate_first_child
 from lambdad.adapters.sandboxes.extensions import Extensions
@@ -129,7 +130,7 @@ class IsolatedSandbox(ABC):
         """The runtime's process has ended."""
         self._limits.ended()
         if not self._status.done():
-            self._status.set_result(ExitStatus(signal="killed") if self._limits.was_exceeded else status)
+            self._status.set_result(EXCEEDED_MEMORY if self._limits.was_exceeded else status)
 
     def _died(self) -> None:
         """The first process has ended, and all others with it."""

@@ -17,7 +17,7 @@ class Acceptor(Protocol):
 
     async def accept(
         self, reference: FunctionReference, request_id: str, payload: bytes, trace: str | None = None
-    ) -> None:
+    ) -> object:
         """Put an event on disk. Raises ServiceError for a function that there is not, or an event that is too large."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lambdad.domain import quotas
 from lambdad.domain.code_signing import CodeSigningConfig
 from lambdad.ingress.lambda_api.configuration import code_signing_config_arn
 from lambdad.ingress.lambda_api.functions import reference
@@ -43,7 +44,7 @@ async def delete_code_signing_config(code_signing: CodeSigningService, call: Cal
 
 
 async def list_code_signing_configs(code_signing: CodeSigningService, call: Call, params: Params) -> Output:
-    after, limit = place_of(params.get("Marker")), page_limit(params.get("MaxItems"))
+    after, limit = place_of(params.get("Marker")), params.get("MaxItems") or quotas.CODE_SIGNING_CONFIGS_PAGE
     configs, next_after = await code_signing.list(call.account_id, call.region, after, limit)
     return {"CodeSigningConfigs": [_shown(config) for config in configs], "NextMarker": marker_after(next_after)}
 

@@ -122,7 +122,6 @@ def _output(mapping: EventSourceMapping, state: MappingState) -> Output:
         "EventSourceArn": mapping.source_arn,
         "FunctionArn": mapping.function.arn,
         "LastModified": mapping.last_modified_s,
-        "LastProcessingResult": mapping.last_result,
         "State": state.value,
         "StateTransitionReason": mapping.transition_reason,
         "FunctionResponseTypes": ["ReportBatchItemFailures"] if mapping.reports_item_failures else [],
@@ -134,6 +133,8 @@ def _output(mapping: EventSourceMapping, state: MappingState) -> Output:
         shown["ScalingConfig"] = {"MaximumConcurrency": mapping.maximum_concurrency}
     if mapping.source.kind is not SourceKind.QUEUE:
         shown |= {
+            # "This value will be null if an SQS queue is the event source": the AWS CLI reference.
+            "LastProcessingResult": mapping.last_result,
             "StartingPosition": mapping.starting_position,
             "StartingPositionTimestamp": mapping.starting_timestamp_s,
             "ParallelizationFactor": mapping.parallelization_factor,

@@ -60,6 +60,7 @@ async def create_function(functions: FunctionsService, packages: PackageObjects,
 
 
 async def get_function(functions: FunctionsService, links: CodeLinks, call: Call, params: Params) -> Output:
+    """https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html"""
     named = reference(call, params)
     details = await functions.get(named)
     version = details.version
@@ -67,6 +68,8 @@ async def get_function(functions: FunctionsService, links: CodeLinks, call: Call
         "Configuration": configuration.output(version, await functions.environments.shown(version), named.arn),
         "Code": {"RepositoryType": "S3", "Location": links.location(version)},
     }
+    if named.qualifier is not None:  # then only what is specific to a version is told
+        return output
     if details.function.tags:
         output["Tags"] = dict(details.function.tags)
     if details.function.reserved_concurrency is not None:
@@ -108,7 +111,7 @@ async def delete_function(functions: FunctionsService, call: Call, params: Param
 
 
 async def list_functions(functions: FunctionsService, call: Call, params: Params) -> Output:
-    if params.get("MasterRegion") not in (None, "ALL", call.region):
+    if params.get("MasterRegion") not in (None, "ALL"):  # asks for what Lambda@Edge has replicated from there
         return {"Functions": []}
     every = params.get("FunctionVersion") == "ALL"
     page = await functions.list_functions(

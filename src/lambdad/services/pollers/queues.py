@@ -113,7 +113,7 @@ class QueueClient:
 
 
 class QueuePoller:
-    """Reads one queue while `run` runs. `tell` is given what LastProcessingResult is to say.
+    """Reads one queue while `run` runs. `tell` is given the result of the last processing.
 
     One long poll waits at a time: a queue with nothing in it costs three requests a minute.
     """
@@ -295,7 +295,7 @@ class QueuePoller:
             return all([await self._process([message]) for message in batch])
         self._tell(result.told)
         failed = self._failed(batch, result)
-        if failed:
+        if failed and not self._mapping.reports_item_failures:
             self._scaling.failed()
         else:
             self._scaling.succeeded()

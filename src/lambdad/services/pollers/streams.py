@@ -336,8 +336,6 @@ class _ShardReader:
         self._read_to = checkpoint.sequence_number
         self._iterator: str | None = None
         self._idle_s = READ_EVERY_S[poller.mapping.source.kind]
-        self._from_s = -math.inf if checkpoint.from_s is None else math.floor(checkpoint.from_s)
-        """Records that are older are not for this mapping; the times of DynamoDB are whole seconds."""
 
     def forget_iterator(self) -> None:
         """Read on from behind what is processed."""
@@ -367,7 +365,7 @@ class _ShardReader:
         while True:
             woken = poller.woken
             got, ended = await self._fetch(limit - len(records))
-            wanted = [record for record in got if record.arrived_s >= self._from_s and poller.let_pass(record)]
+            wanted = [record for record in got if self._is_new(record) and poller.let_pass(record)]
             if wanted and not records:
                 closes = clock.monotonic() + mapping.batching_window_s
             records += wanted
@@ -388,6 +386,14 @@ class _ShardReader:
                 await poller.pause(self._idle_s, woken)
                 most_s = IDLE_S_MAX if poller.around.wakes else base_s
                 self._idle_s = min(self._idle_s * 2, most_s)
+
+    def _is_new(self, record: StreamRecord) -> bool:
+        """Older ones are not for this mapping. Times have milliseconds, but those of AWS's DynamoDB whole seconds."""
+        from_s = self._checkpoint.from_s
+        if from_s is None:
+            return True
+        steps = 1 if record.arrived_s.is_integer() else 1000
+        return record.arrived_s >= math.floor(from_s * steps) / steps
 
     async def _fetch(self, limit: int) -> tuple[Sequence[StreamRecord], bool]:
         client, shard = self._poller.around.client, self._shard

@@ -118,6 +118,8 @@ def load_handler(handler: str) -> Callable[[Any, Any], Any]:
         raise Fault("Runtime.BuiltInModuleConflict", message)
     name = module_name.replace("/", ".")
     try:
+        if name.startswith("."):
+            raise TypeError(f"the 'package' argument is required to perform a relative import for {name!r}")
         __import__(name)
     except ImportError as error:
         raise Fault("Runtime.ImportModuleError", f"Unable to import module '{module_name}': {error}") from None
