@@ -28,9 +28,9 @@ def build(plan: Plan, base: str) -> None:
     """Make the tree of `plan` at `base`, an empty directory of a mount namespace of our own. Raises OSError.
 
     `directories`: paths. `links`: target by path. `files`: text by path. `extended`: text to add to a file of the host,
-    by path. `binds`: source by path, read-only and without devices or set-user-ids. `devices`: device files of the
-    host, by path. `hidden`: directories that are shown empty where they are below something that is shown. `/proc` is
-    the host's: each sandbox mounts its own over it before anything of the function runs.
+    by path. `binds`: source by path, read-only and without devices or set-user-ids, each over what it is in. `devices`:
+    device files of the host, by path. `hidden`: directories that are shown empty where they are below something that is
+    shown. `/proc` is the host's: each sandbox mounts its own over it before anything of the function runs.
     """
     kernel.mount("lambdad", base, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, f"size={_SIZE_MB}m,mode={_MODE}")
     for path in plan["directories"]:
@@ -74,7 +74,7 @@ def _extend(source: str, target: str, text: str) -> None:
 def _bind(source: str, target: str, attributes: int) -> None:
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
-    else:
+    elif not os.path.exists(target):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, _FILE_MODE))
     tree = detached(source, attributes)

@@ -15,7 +15,7 @@ from daemons import ROLE, zip_of
 from installed_runtimes import SYSTEM_PYTHON
 
 # After "Building a custom runtime" in AWS's developer guide: a loop around curl.
-BASH = """#!/bin/bash
+BASH = """#!/bin/sh
 set -euo pipefail
 source "$LAMBDA_TASK_ROOT/$(echo "$_HANDLER" | cut -d. -f1).sh"
 base="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation"

@@ -31,7 +31,7 @@ from lambdad.adapters.sandboxes.identity import UserIds
 from lambdad.adapters.sandboxes.isolated import IsolatedSandbox, listener_of
 from lambdad.adapters.sandboxes.launcher import Answer, Launcher
 from lambdad.adapters.sandboxes.limits import Machine
-from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, RootPlan, root_plan
+from lambdad.adapters.sandboxes.root_plan import RUNTIME_DIR, WAITING_SHELL, RootPlan, root_plan
 from lambdad.adapters.sandboxes.warm_pool import WarmPool
 from lambdad.ports.sandbox import Program, SandboxFailed, SandboxSpec
 from lambdad_sandbox import seccomp, wire
@@ -255,9 +255,9 @@ class Bubblewraps:
         }
 
     def _command(self, program: Program, plan: RootPlan) -> list[str]:
-        init = ["/bin/sh", "-c", _INIT, "init"]
+        init = [WAITING_SHELL, "-c", _INIT, "init"]
         if self._is_shell:
-            return [*init, "/bin/sh", "-c", _WAIT]
+            return [*init, WAITING_SHELL, "-c", _WAIT]
         return [*init, *arguments(program, plan.executable, RUNTIME_DIR, plan.sdk_dirs)]
 
     def _assignment_of(self, spec: SandboxSpec) -> str:

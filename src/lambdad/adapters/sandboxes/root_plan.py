@@ -20,6 +20,8 @@ from lambdad_sandbox.namespaces import HOSTNAME, TASK_ROOT
 
 RUNTIME_DIR: Final = "/var/runtime"
 LANGUAGE_DIR: Final = "/var/lang"
+WAITING_SHELL: Final = "/etc/lambdad/sh"
+"""The host's own, for what waits until there is a function: dash is small, and adds no variables."""
 SANDBOX_PACKAGE: Final = Path(lambdad_sandbox.__file__).parent
 
 _USR_PARTS: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -119,6 +121,7 @@ def _add_system(contents: _Contents) -> None:
             contents.links[str(path)] = os.readlink(path)
         elif path.is_dir():
             contents.binds[str(path)] = str(path)
+    _add_shell(contents)
     for name in _ETC:
         path = Path("/etc", name)
         if path.exists():
@@ -135,6 +138,17 @@ def _add_system(contents: _Contents) -> None:
     contents.files["/etc/group"] = f"root:x:0:\n{_USER_NAME}:x:{GROUP_ID}:\nnogroup:x:65534:\n"
     contents.files["/etc/hostname"] = f"{HOSTNAME}\n"
     contents.extended["/etc/hosts"] = f"\n127.0.0.1 localhost {HOSTNAME} {HOSTNAME}.localdomain\n"
+
+
+def _add_shell(contents: _Contents) -> None:
+    """In Amazon Linux `sh` is bash. Scripts count on it, as that of AWS's tutorial with its `set -o pipefail`.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/runtimes-walkthrough.html
+    """
+    shell, bash = Path("/bin/sh").resolve(), Path("/bin/bash").resolve()
+    contents.binds[WAITING_SHELL] = str(shell)
+    if shell.name == "dash" and bash.exists():
+        contents.binds[str(shell)] = str(bash)
 
 
 def _add_language(contents: _Contents, program: Program) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import os
 import signal
 import socket
@@ -67,6 +68,7 @@ def run(scenario: Callable[[Scene], Coroutine[Any, Any, None]]) -> None:
     async def whole() -> None:
         complaints: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        gc.collect()  # what earlier tests have left open ends now, not half way
         before = descriptors_open()
         scene = Scene()
         try:

@@ -14,6 +14,7 @@ from lambdad.adapters.sandboxes.root_plan import (
     LANGUAGE_DIR,
     RUNTIME_DIR,
     SANDBOX_PACKAGE,
+    WAITING_SHELL,
     RootPlan,
     host_state,
     library_path,
@@ -101,6 +102,15 @@ def test_a_runtime_of_the_functions_own_has_the_system_and_nothing_of_ours() -> 
     plan = root_plan(PROVIDED)
     assert (plan.executable, plan.sdk_dirs) == ("", ())
     assert not any(path.startswith((LANGUAGE_DIR, RUNTIME_DIR)) for path in plan.plan["binds"])
+
+
+def test_sh_is_bash_as_in_amazon_linux() -> None:
+    shell, bash = Path("/bin/sh").resolve(), Path("/bin/bash")
+    if not bash.exists():
+        pytest.skip("bash is missing")
+    binds = root_plan(PROVIDED).plan["binds"]
+    assert binds[WAITING_SHELL] == str(shell)
+    assert shell == bash.resolve() or shell.name != "dash" or binds[str(shell)] == str(bash.resolve())
 
 
 def test_the_runtimes_files_are_shown_each_by_itself(python: Program) -> None:
