@@ -23,7 +23,7 @@ TEST_EXTENSIONS := $(CURDIR)/.lambdad/extensions
 # Functions with wheels in their packages or layers are of this Python.
 WHEELS_PYTHON := 3.11
 # One more than the processors that CI has: many tests wait for something.
-WORKERS ?= 3
+WORKERS ?= 4
 
 help:
 	@sed -n '1,6s/^# //p' Makefile
