@@ -22,7 +22,7 @@ TEST_PACKAGES := $(CURDIR)/.lambdad/packages
 TEST_EXTENSIONS := $(CURDIR)/.lambdad/extensions
 # Functions with wheels in their packages or layers are of this Python.
 WHEELS_PYTHON := 3.11
-# One more than the processors that CI has: many tests wait for something.
+# Twice the processors that CI has: many tests wait for something.
 WORKERS ?= 4
 
 help:
