@@ -188,6 +188,7 @@ def test_the_next_daemons_process_waits_for_the_last_checkpoint(tmp_path: Path) 
         (tmp_path / "state" / "slow to end").unlink()
         assert (await after.ask())["pid"] != first
         assert (tmp_path / "state" / "checkpoint").read_text() == str(first)
+        await process.wait()
         await after.backends.close(STOP_S)
 
     asyncio.run(scenario())
@@ -200,10 +201,13 @@ def test_a_process_that_holds_the_state_for_ever_is_killed(tmp_path: Path, monke
         killed = World(tmp_path)
         first = (await killed.ask())["pid"]
         os.kill(first, signal.SIGSTOP)
+        process = killed.process._process
+        assert process is not None
         assert killed.process._supervisor is not None
         killed.process._supervisor.cancel()
         after = World(tmp_path)
         assert (await after.ask())["pid"] != first
+        await process.wait()
         await after.backends.close(STOP_S)
 
     asyncio.run(scenario())
