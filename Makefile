@@ -22,8 +22,8 @@ TEST_PACKAGES := $(CURDIR)/.lambdad/packages
 TEST_EXTENSIONS := $(CURDIR)/.lambdad/extensions
 # Functions with wheels in their packages or layers are of this Python.
 WHEELS_PYTHON := 3.11
-# Twice the processors that CI has: many tests wait for something.
-WORKERS ?= 4
+# One more than the processors that CI has: many tests wait for something, and some measure how long others wait.
+WORKERS ?= 3
 
 help:
 	@sed -n '1,6s/^# //p' Makefile
