@@ -115,7 +115,7 @@ class EventSourceMapping:
     on_failure: str = ""
     """The ARN of what is told of records that are given up; empty for nothing."""
     last_result: str = NO_RECORDS
-    """What LastProcessingResult says, which AWS shows of streams only."""
+    """What LastProcessingResult says of a stream; AWS shows none of a queue."""
     is_deleting: bool = False
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import uuid as uuids
 from collections.abc import Callable, Mapping, Sequence
@@ -354,8 +355,9 @@ class EventSourceMappings:
 
     def _poller(self, mapping: EventSourceMapping) -> Poller:
         batches = BatchInvoker(self._invoke, mapping.function)
-        tell, source = self._teller(mapping.uuid), mapping.source
-        if source.kind is SourceKind.QUEUE:
+        source = mapping.source
+        if source.kind is SourceKind.QUEUE:  # AWS shows no result of these: it is for the log, and not kept
+            tell = functools.partial(logger.debug, "%s: %s", source.arn)
             return QueuePoller(mapping, self._calls, batches, self._clock, tell)
         around = StreamSurroundings(
             client=stream_client(self._calls, source),
@@ -364,7 +366,7 @@ class EventSourceMappings:
             clock=self._clock,
             wakes=self._backends.is_embedded(source.kind.value),
         )
-        return StreamPoller(mapping, around, batches, tell)
+        return StreamPoller(mapping, around, batches, self._teller(mapping.uuid))
 
     def _teller(self, uuid: str) -> Callable[[str], None]:
         def tell(result: str) -> None:

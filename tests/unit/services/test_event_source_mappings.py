@@ -12,7 +12,7 @@ import pytest
 from lambdad.adapters.memory_store import MemoryStore
 from lambdad.domain.arns import FunctionReference
 from lambdad.domain.errors import InvalidParameterValueException, ResourceConflictException, ResourceNotFoundException
-from lambdad.domain.event_source_mappings import EVENT_SOURCE_MAPPINGS, MappingState
+from lambdad.domain.event_source_mappings import EVENT_SOURCE_MAPPINGS, NO_RECORDS, MappingState
 from lambdad.domain.stream_events import SHARD_CHECKPOINTS
 from lambdad.domain.tags import EVENT_SOURCE_MAPPING, RESOURCE_TAGS
 from lambdad.ports.backends import Attention, NeighbourAnswer, NeighbourRequest
@@ -72,6 +72,12 @@ class Mappings:
     async def state(self, uuid: str) -> MappingState:
         return (await self.service.get(KEY.account_id, KEY.region, uuid))[1]
 
+    async def last_result(self, uuid: str) -> str:
+        """As it is in the store."""
+        kept = await self.store.read(lambda tables: tables.record(EVENT_SOURCE_MAPPINGS, *KEY.parts[:2], uuid))
+        assert kept is not None
+        return kept.last_result
+
 
 def mappings(test: Callable[[Mappings], Awaitable[None]]) -> Callable[[], None]:
     def run() -> None:
@@ -97,9 +103,17 @@ async def test_a_mapping_is_enabled_when_its_source_is_read(own: Mappings) -> No
     await own.world.settle()
     await own.world.pass_time(1)
     assert own.world.function.bodies() == [["a"]]
-    kept = await own.store.read(lambda tables: tables.record(EVENT_SOURCE_MAPPINGS, *KEY.parts[:2], made.uuid))
-    assert kept is not None
-    assert kept.last_result == "OK"
+    assert await own.last_result(made.uuid) == NO_RECORDS  # nobody is shown one of a queue
+
+
+@mappings
+async def test_the_last_result_of_a_stream_is_kept(own: Mappings) -> None:
+    made, _ = await own.service.create(FUNCTION, STREAM, {"starting_position": "TRIM_HORIZON"}, {})
+    await own.world.settle()
+    assert await own.last_result(made.uuid) == NO_RECORDS
+    own.world.stream.put("a")
+    await own.world.pass_time(2)
+    assert await own.last_result(made.uuid) == "OK"
 
 
 @mappings
